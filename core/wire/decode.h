@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bytes to packets. Pure: the result is views into the input. Whatever the input is, the answer is
+ * one of three, in time linear in the bytes looked at.
+ */
+#ifndef WIRE_DECODE_H
+#define WIRE_DECODE_H
+
+#include "wire/packet.h"
+#include "wire/reason.h"
+
+/* What a connection has agreed on; constant between packets. */
+struct wire_decoder {
+	uint8_t version;         /* enum wire_version, or 0: nothing but a CONNECT is due */
+	enum wire_side receiver; /* which side we are */
+	bool lenient;            /* padded variable byte integers and QoS 0 with DUP are accepted */
+	bool restricted;         /* control and non-characters are accepted in topics */
+	uint32_t max_packet_size; /* total bytes; 0 = what MQTT can say */
+};
+
+enum wire_status {
+	WIRE_DONE,    /* a packet, of which size bytes were consumed */
+	WIRE_MORE,    /* so far all is well, but the packet goes on */
+	WIRE_REFUSED, /* the connection must end with this reason */
+};
+
+struct wire_outcome {
+	enum wire_status status;
+	uint8_t reason;   /* enum wire_reason, when refused */
+	uint32_t size;    /* whole packet; with WIRE_MORE 0 while it is not known yet */
+	const char *text; /* a static sentence, when refused */
+};
+
+/*
+ * Decodes the packet at the front of the input. Refusals come as soon as they are certain: a wrong
+ * type or flags at the first byte, a size beyond the limit as soon as the Remaining Length is
+ * complete. When refused, packet->type is set if it was legal (else 0), and for a CONNECT
+ * connect.version as soon as it was read (else 0): they say how to answer.
+ */
+struct wire_outcome wire_decode(
+    const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out);
+
+#endif
