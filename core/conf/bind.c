@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "conf/bind.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "conf/bind_int.h"
+#include "conf/value.h"
+
+void
+conf_bind_init(struct conf_bind *bind, struct arena *arena, struct conf_errors *errors)
+{
+	*bind = (struct conf_bind){.arena = arena, .errors = errors};
+}
+
+void
+conf_bind_fini(struct conf_bind *bind)
+{
+	vec_fini(&bind->defaults);
+}
+
+/* --- the path --- */
+
+static size_t
+path_enter(struct conf_path *path, const char *name)
+{
+	size_t before = path->len;
+	int n = snprintf(path->text + path->len, sizeof(path->text) - path->len, "%s%s",
+	    path->len != 0 ? "." : "", name);
+
+	path->len += n > 0 ? (size_t)n : 0;
+	path->len = path->len < sizeof(path->text) ? path->len : sizeof(path->text) - 1;
+	return before;
+}
+
+static size_t
+path_enter_index(struct conf_path *path, size_t index)
+{
+	size_t before = path->len;
+	int n = snprintf(path->text + path->len, sizeof(path->text) - path->len, "[%zu]", index);
+
+	path->len += n > 0 ? (size_t)n : 0;
+	path->len = path->len < sizeof(path->text) ? path->len : sizeof(path->text) - 1;
+	return before;
+}
+
+static void
+path_leave(struct conf_path *path, size_t before)
+{
+	path->len = before;
+	path->text[before] = '\0';
+}
+
+static size_t
+count_errors(const struct conf_bind *bind)
+{
+	return bind->errors->list.count + bind->errors->more;
+}
+
+/* --- sequences --- */
+
+/* A sequence's items, or a single value in place of a sequence of one. */
+struct items {
+	struct conf_node *const *nodes;
+	size_t count;
+};
+
+static struct items
+items_of(const struct conf_slot *slot, struct conf_node **single)
+{
+	if (slot->node->kind == CONF_SEQUENCE) {
+		return (struct items){slot->node->items, slot->node->count};
+	}
+	return (struct items){single, 1};
+}
+
+static void
+bind_words(struct conf_bind *bind, const struct conf_slot *slot, struct items items)
+{
+	int64_t *flags = slot->member;
+
+	*flags = 0;
+	for (size_t i = 0; i < items.count; i++) {
+		struct conf_slot item = {slot->option, items.nodes[i], NULL};
+		size_t before = path_enter_index(&bind->path, i);
+		int64_t value = 0;
+
+		if (items.nodes[i]->kind != CONF_SCALAR) {
+			conf_bind_fail(bind, items.nodes[i]->place, "must be a value, not %s",
+			    conf_kind_name(items.nodes[i]->kind));
+		} else if (!conf_value_word(items.nodes[i]->text, slot->option->words, &value)) {
+			conf_scalar_fail_word(bind, &item, NULL);
+		}
+		*flags |= value;
+		path_leave(&bind->path, before);
+	}
+}
+
+static void
+bind_strings(struct conf_bind *bind, const struct conf_slot *slot, struct items items)
+{
+	struct conf_strings *strings = slot->member;
+
+	strings->count = items.count;
+	strings->items = arena_alloc(bind->arena, items.count * sizeof(*strings->items));
+	for (size_t i = 0; i < items.count; i++) {
+		size_t before = path_enter_index(&bind->path, i);
+
+		strings->items[i] = "";
+		if (items.nodes[i]->kind != CONF_SCALAR) {
+			conf_bind_fail(bind, items.nodes[i]->place, "must be a text, not %s",
+			    conf_kind_name(items.nodes[i]->kind));
+		} else {
+			strings->items[i] = (const char *)items.nodes[i]->text.data;
+		}
+		path_leave(&bind->path, before);
+	}
+}
+
+static void
+bind_list(struct conf_bind *bind, const struct conf_slot *slot, struct items items)
+{
+	const struct conf_schema *schema = slot->option->schema;
+	struct conf_list *list = slot->member;
+	uint8_t *at = arena_alloc(bind->arena, items.count * schema->size);
+
+	list->items = at;
+	list->count = items.count;
+	for (size_t i = 0; i < items.count; i++, at += schema->size) {
+		size_t before = path_enter_index(&bind->path, i);
+
+		conf_bind_struct(bind, schema, items.nodes[i], items.nodes[i]->place, at);
+		path_leave(&bind->path, before);
+	}
+}
+
+static void
+bind_named(struct conf_bind *bind, const struct conf_slot *slot)
+{
+	const struct conf_schema *schema = slot->option->schema;
+	struct conf_list *list = slot->member;
+	uint8_t *at = arena_alloc(bind->arena, slot->node->count * schema->size);
+
+	list->items = at;
+	list->count = slot->node->count;
+	for (size_t i = 0; i < slot->node->count; i++, at += schema->size) {
+		const struct conf_pair *pair = &slot->node->pairs[i];
+		size_t before = path_enter(&bind->path, pair->key);
+
+		conf_bind_struct(bind, schema, pair->value, pair->place, at);
+		memcpy(at + schema->name_offset, &pair->key, sizeof(pair->key));
+		path_leave(&bind->path, before);
+	}
+}
+
+/* --- one option --- */
+
+static bool
+kind_fits(const struct conf_slot *slot)
+{
+	enum conf_kind kind = slot->node->kind;
+
+	switch (slot->option->type) {
+	case CONF_FLAGS:
+	case CONF_STRINGS:
+		return kind != CONF_MAPPING;
+	case CONF_LIST:
+		return kind == CONF_SEQUENCE;
+	case CONF_NAMED:
+		return kind == CONF_MAPPING;
+	case CONF_STRUCT: /* judged where the struct is bound: there may be a shorthand */
+	case CONF_NODE:
+		return true;
+	default:
+		return kind == CONF_SCALAR;
+	}
+}
+
+static const char *
+wanted_kind(enum conf_type type)
+{
+	switch (type) {
+	case CONF_FLAGS:
+	case CONF_STRINGS:
+	case CONF_LIST:
+		return conf_kind_name(CONF_SEQUENCE);
+	case CONF_STRUCT:
+	case CONF_NAMED:
+		return conf_kind_name(CONF_MAPPING);
+	default:
+		return conf_kind_name(CONF_SCALAR);
+	}
+}
+
+/* A node kept for later is checked now, by filling a struct that is thrown away. */
+static void
+bind_node(struct conf_bind *bind, const struct conf_slot *slot)
+{
+	const struct conf_schema *schema = slot->option->schema;
+
+	*(const struct conf_node **)slot->member = slot->node;
+	if (schema != NULL) {
+		conf_bind_struct(bind, schema, slot->node, slot->node->place,
+		    arena_alloc(bind->arena, schema->size));
+	}
+}
+
+static void
+bind_option(struct conf_bind *bind, const struct conf_slot *slot)
+{
+	struct conf_node *single = (struct conf_node *)(uintptr_t)slot->node;
+
+	if (conf_node_is_null(slot->node) && slot->option->type != CONF_STRING) {
+		return;
+	}
+	if (!kind_fits(slot)) {
+		conf_bind_fail(bind, slot->node->place, "must be %s, not %s",
+		    wanted_kind(slot->option->type), conf_kind_name(slot->node->kind));
+		return;
+	}
+	switch (slot->option->type) {
+	case CONF_FLAGS:
+		bind_words(bind, slot, items_of(slot, &single));
+		break;
+	case CONF_STRINGS:
+		bind_strings(bind, slot, items_of(slot, &single));
+		break;
+	case CONF_LIST:
+		bind_list(bind, slot, items_of(slot, &single));
+		break;
+	case CONF_NAMED:
+		bind_named(bind, slot);
+		break;
+	case CONF_STRUCT:
+		conf_bind_over(
+		    bind, slot->option->schema, slot->node, slot->node->place, slot->member);
+		break;
+	case CONF_NODE:
+		bind_node(bind, slot);
+		break;
+	default:
+		conf_scalar_bind(bind, slot);
+		break;
+	}
+}
+
+/* --- structs --- */
+
+static const void *defaults_of(struct conf_bind *bind, const struct conf_schema *schema);
+
+/* The default of an option is YAML text like any other; a table that is wrong is a bug and ends the
+ * program. */
+static void
+bind_fallback(struct conf_bind *bind, const struct conf_option *option, void *member)
+{
+	struct conf_parse parse = {
+	    .arena = bind->arena, .errors = bind->errors, .limits = &conf_default_limits};
+	struct conf_slot slot = {option, NULL, member};
+	size_t before = count_errors(bind);
+
+	slot.node = conf_yaml_parse(&parse, "default", bytes_of(option->fallback));
+	if (slot.node != NULL) {
+		bind_option(bind, &slot);
+	}
+	if (err_impossible(count_errors(bind) != before)) {
+		conf_bind_fail(bind, (struct conf_place){"default", 0, 0},
+		    "the default of %s is wrong", option->name);
+	}
+}
+
+static const void *
+make_defaults(struct conf_bind *bind, const struct conf_schema *schema)
+{
+	uint8_t *target = arena_alloc(bind->arena, schema->size);
+
+	for (size_t i = 0; i < schema->count; i++) {
+		const struct conf_option *option = &schema->options[i];
+
+		if (option->type == CONF_STRUCT) {
+			memcpy(target + option->offset, defaults_of(bind, option->schema),
+			    option->schema->size);
+		}
+		if (option->fallback != NULL) {
+			bind_fallback(bind, option, target + option->offset);
+		}
+	}
+	return target;
+}
+
+static const void *
+defaults_of(struct conf_bind *bind, const struct conf_schema *schema)
+{
+	const struct conf_defaults *known;
+	const void *target;
+
+	vec_each (known, &bind->defaults) {
+		if (known->schema == schema) {
+			return known->target;
+		}
+	}
+	target = make_defaults(bind, schema);
+	vec_push(&bind->defaults, (struct conf_defaults){schema, target});
+	return target;
+}
+
+static const struct conf_option *
+find_option(const struct conf_schema *schema, const char *name)
+{
+	for (size_t i = 0; i < schema->count; i++) {
+		if (strcmp(schema->options[i].name, name) == 0) {
+			return &schema->options[i];
+		}
+	}
+	return NULL;
+}
+
+static void
+fail_unknown(struct conf_bind *bind, const struct conf_schema *schema, const struct conf_pair *pair)
+{
+	const char **names = mem_alloc((schema->count + 1) * sizeof(*names));
+	const char *nearest;
+	struct buf key;
+
+	for (size_t i = 0; i < schema->count; i++) {
+		names[i] = schema->options[i].name;
+	}
+	names[schema->count] = NULL;
+	nearest = str_nearest(bytes_of(pair->key), names);
+	buf_init(&key, SIZE_MAX);
+	str_escape(&key, bytes_make(pair->key, strnlen(pair->key, 64)), true);
+	if (nearest != NULL) {
+		conf_bind_fail(bind, pair->place, "unknown key \"%s\"; did you mean %s?",
+		    buf_text(&key), nearest);
+	} else {
+		conf_bind_fail(bind, pair->place, "unknown key \"%s\"", buf_text(&key));
+	}
+	buf_fini(&key);
+	mem_free(&names);
+}
+
+static void
+bind_pair(struct conf_bind *bind, const struct conf_schema *schema, const struct conf_pair *pair,
+    void *target)
+{
+	struct conf_slot slot = {find_option(schema, pair->key), pair->value, NULL};
+	size_t before;
+
+	if (slot.option == NULL) {
+		fail_unknown(bind, schema, pair);
+		return;
+	}
+	slot.member = (uint8_t *)target + slot.option->offset;
+	before = path_enter(&bind->path, pair->key);
+	bind_option(bind, &slot);
+	path_leave(&bind->path, before);
+}
+
+/* A bare value in place of a struct: one pair, of the shorthand's key. */
+static void
+bind_shorthand(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, void *target)
+{
+	const struct conf_option *option =
+	    schema->shorthand != NULL ? find_option(schema, schema->shorthand) : NULL;
+	struct conf_slot slot = {option, node, NULL};
+
+	if (option == NULL) {
+		conf_bind_fail(
+		    bind, node->place, "must be a mapping, not %s", conf_kind_name(node->kind));
+		return;
+	}
+	slot.member = (uint8_t *)target + option->offset;
+	bind_option(bind, &slot);
+}
+
+static void
+check_required(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place)
+{
+	bool is_mapping = node != NULL && node->kind == CONF_MAPPING;
+
+	for (size_t i = 0; i < schema->count; i++) {
+		const struct conf_option *option = &schema->options[i];
+		bool by_shorthand = node != NULL && !is_mapping && schema->shorthand != NULL &&
+				    strcmp(schema->shorthand, option->name) == 0;
+
+		const struct conf_pair *pair =
+		    is_mapping && option->required ? conf_node_find(node, option->name) : NULL;
+
+		if (option->required && !by_shorthand &&
+		    (pair == NULL || conf_node_is_null(pair->value))) {
+			conf_bind_fail(bind, place, "the key %s is missing", option->name);
+		}
+	}
+}
+
+bool
+conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, void *target)
+{
+	struct conf_check check = {bind, node, place};
+	size_t before = count_errors(bind);
+
+	if (node != NULL && conf_node_is_null(node)) {
+		node = NULL;
+	}
+	if (node != NULL && node->kind == CONF_MAPPING) {
+		for (size_t i = 0; i < node->count; i++) {
+			bind_pair(bind, schema, &node->pairs[i], target);
+		}
+	} else if (node != NULL) {
+		bind_shorthand(bind, schema, node, target);
+	}
+	check_required(bind, schema, node, place);
+	if (count_errors(bind) == before && schema->check != NULL) {
+		schema->check(&check, target);
+	}
+	return count_errors(bind) == before;
+}
+
+bool
+conf_bind_struct(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, void *target)
+{
+	memcpy(target, defaults_of(bind, schema), schema->size);
+	return conf_bind_over(bind, schema, node, place, target);
+}
+
+void
+conf_check_fail(struct conf_check *check, const char *key, const char *format, ...)
+{
+	const struct conf_node *node = check->node;
+	const struct conf_pair *pair = key != NULL && node != NULL && node->kind == CONF_MAPPING
+					   ? conf_node_find(node, key)
+					   : NULL;
+	size_t before = check->bind->path.len;
+	va_list args;
+
+	if (key != NULL) {
+		before = path_enter(&check->bind->path, key);
+	}
+	va_start(args, format);
+	conf_errors_vadd(check->bind->errors, pair != NULL ? pair->value->place : check->place,
+	    check->bind->path.text, format, args);
+	va_end(args);
+	path_leave(&check->bind->path, before);
+}

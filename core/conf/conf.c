@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "conf/conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/ref.h"
+
+struct conf {
+	struct ref ref;
+	struct arena arena; /* holds all that follows */
+	struct conf_errors errors;
+	struct conf_bind bind;
+	const struct conf_limits *limits;
+	const char *name;
+	const struct conf_node *root;
+};
+
+static struct conf *
+new_conf(const char *name, const struct conf_limits *limits)
+{
+	struct conf *conf = mem_zalloc(sizeof(*conf));
+
+	ref_init(&conf->ref);
+	arena_init(&conf->arena);
+	conf->limits = limits != NULL ? limits : &conf_default_limits;
+	conf_errors_init(&conf->errors, &conf->arena, conf->limits->max_errors);
+	conf_bind_init(&conf->bind, &conf->arena, &conf->errors);
+	conf->name = arena_text(&conf->arena, bytes_of(name));
+	return conf;
+}
+
+struct conf *
+conf_ref(struct conf *conf)
+{
+	ref_get(&conf->ref);
+	return conf;
+}
+
+void
+conf_unref(struct conf **conf)
+{
+	if (*conf != NULL && ref_put(&(*conf)->ref)) {
+		conf_bind_fini(&(*conf)->bind);
+		conf_errors_fini(&(*conf)->errors);
+		arena_fini(&(*conf)->arena);
+		mem_free(conf);
+	}
+	*conf = NULL;
+}
+
+static void __attribute__((format(printf, 3, 4)))
+fail_file(struct conf *conf, const char *file, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	conf_errors_vadd(&conf->errors,
+	    (struct conf_place){arena_text(&conf->arena, bytes_of(file)), 0, 0}, "", format, args);
+	va_end(args);
+}
+
+/* --- reading --- */
+
+static const char *
+read_env(const char *name)
+{
+	return getenv(name);
+}
+
+/* A file's contents, as much as the buffer's limit takes; false and errno when it cannot be read.
+ */
+static bool
+read_file(const char *path, struct buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0) {
+		return false;
+	}
+	do {
+		size_t room = out->limit - out->len;
+		uint8_t *at;
+
+		room = room < 65536 ? room : 65536;
+		at = buf_reserve(out, room);
+		n = at != NULL ? read(fd, at, room) : -1;
+		out->len += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
+	close(fd);
+	return n == 0;
+}
+
+/* The tree of one file, or NULL. */
+static struct conf_node *
+parse_file(struct conf *conf, struct conf_parse *parse, const char *path)
+{
+	struct conf_node *root = NULL;
+	struct buf text;
+
+	/* One byte more than allowed, so that a file that is too large shows. */
+	buf_init(&text, conf->limits->max_bytes + 1);
+	if (read_file(path, &text)) {
+		root = conf_yaml_parse(parse, path, buf_bytes(&text));
+	} else {
+		fail_file(conf, path, "cannot be read: %s", strerror(errno));
+	}
+	buf_fini_wiped(&text);
+	return root;
+}
+
+/* --- merging --- */
+
+static struct conf_node *merge(
+    struct conf *conf, struct conf_node *a, struct conf_node *b, const char *key);
+
+static struct conf_node *
+join_sequences(struct conf *conf, const struct conf_node *a, const struct conf_node *b)
+{
+	struct conf_node *joined = arena_alloc(&conf->arena, sizeof(*joined));
+
+	*joined = *a;
+	joined->count = a->count + b->count;
+	joined->items = arena_alloc(&conf->arena, joined->count * sizeof(*joined->items));
+	for (size_t i = 0; i < joined->count; i++) {
+		joined->items[i] = i < a->count ? a->items[i] : b->items[i - a->count];
+	}
+	return joined;
+}
+
+/* A new node: those of the files may stand in other places too, by aliases. */
+static struct conf_node *
+merge_mappings(struct conf *conf, const struct conf_node *a, const struct conf_node *b)
+{
+	struct conf_node *merged = arena_alloc(&conf->arena, sizeof(*merged));
+
+	*merged = *a;
+	merged->pairs = arena_alloc(&conf->arena, (a->count + b->count) * sizeof(*merged->pairs));
+	for (size_t i = 0; i < a->count; i++) {
+		merged->pairs[i] = a->pairs[i];
+	}
+	for (size_t i = 0; i < b->count; i++) {
+		const struct conf_pair *pair = conf_node_find(merged, b->pairs[i].key);
+
+		if (pair == NULL) {
+			merged->pairs[merged->count++] = b->pairs[i];
+		} else {
+			merged->pairs[pair - merged->pairs].value =
+			    merge(conf, pair->value, b->pairs[i].value, pair->key);
+		}
+	}
+	return merged;
+}
+
+static struct conf_node *
+merge(struct conf *conf, struct conf_node *a, struct conf_node *b, const char *key)
+{
+	if (a->kind == CONF_MAPPING && b->kind == CONF_MAPPING) {
+		return merge_mappings(conf, a, b);
+	}
+	if (a->kind == CONF_SEQUENCE && b->kind == CONF_SEQUENCE) {
+		return join_sequences(conf, a, b);
+	}
+	conf_errors_add(&conf->errors, b->place, key, "is already set in %s, line %u",
+	    a->place.file, a->place.line);
+	return a;
+}
+
+/* --- including --- */
+
+/* The tree without its key `include`, whose node goes to *include_out (NULL when there is none). */
+static struct conf_node *
+take_include(struct conf *conf, const struct conf_node *root, const struct conf_node **include_out)
+{
+	struct conf_node *rest = arena_alloc(&conf->arena, sizeof(*rest));
+
+	*rest = *root;
+	*include_out = NULL;
+	if (root->kind != CONF_MAPPING) {
+		return rest;
+	}
+	rest->pairs = arena_alloc(&conf->arena, root->count * sizeof(*rest->pairs));
+	rest->count = 0;
+	for (size_t i = 0; i < root->count; i++) {
+		if (strcmp(root->pairs[i].key, "include") == 0) {
+			*include_out = root->pairs[i].value;
+		} else {
+			rest->pairs[rest->count++] = root->pairs[i];
+		}
+	}
+	return rest;
+}
+
+static void
+fail_include(struct conf *conf, const struct conf_node *node, const char *sentence)
+{
+	conf_errors_add(&conf->errors, node->place, "include", "%s", sentence);
+}
+
+static struct conf_node *
+include_file(struct conf *conf, struct conf_parse *parse, struct conf_node *root, const char *path)
+{
+	struct conf_node *tree = parse_file(conf, parse, path);
+	const struct conf_node *include;
+
+	if (tree == NULL) {
+		return root;
+	}
+	tree = take_include(conf, tree, &include);
+	if (include != NULL) {
+		fail_include(conf, include, "an included file cannot include others");
+	}
+	if (tree->kind != CONF_MAPPING) {
+		conf_errors_add(&conf->errors, tree->place, "", "must be a mapping, not %s",
+		    conf_kind_name(tree->kind));
+		return root;
+	}
+	return merge_mappings(conf, root, tree);
+}
+
+/* One pattern; a path without wildcards must exist. */
+static struct conf_node *
+include_pattern(struct conf *conf, struct conf_parse *parse, struct conf_node *root,
+    const struct conf_node *pattern, size_t *files)
+{
+	const char *path;
+	glob_t found;
+
+	if (pattern->kind != CONF_SCALAR || pattern->text.len == 0) {
+		fail_include(conf, pattern, "must be a path, or a sequence of paths");
+		return root;
+	}
+	path = conf_path_beside(&conf->arena, conf->name, (const char *)pattern->text.data);
+	if (glob(path, 0, NULL, &found) != 0) {
+		if (strpbrk(path, "*?[") == NULL) {
+			conf_errors_add(&conf->errors, pattern->place, "include",
+			    "%.256s does not exist or cannot be read", path);
+		}
+		return root;
+	}
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		if (++*files > conf->limits->max_files) {
+			fail_include(conf, pattern, "too many files");
+			break;
+		}
+		root = include_file(conf, parse, root, found.gl_pathv[i]);
+	}
+	globfree(&found);
+	return root;
+}
+
+static struct conf_node *
+include_all(struct conf *conf, struct conf_parse *parse, struct conf_node *root,
+    const struct conf_node *include)
+{
+	size_t files = 1;
+
+	if (include->kind != CONF_SEQUENCE) {
+		return include_pattern(conf, parse, root, include, &files);
+	}
+	for (size_t i = 0; i < include->count; i++) {
+		root = include_pattern(conf, parse, root, include->items[i], &files);
+	}
+	return root;
+}
+
+struct conf *
+conf_load(const char *path, const struct conf_limits *limits)
+{
+	static const struct conf_sources sources = {read_env, read_file};
+	struct conf *conf = new_conf(path, limits);
+	struct conf_parse parse = {.arena = &conf->arena,
+	    .errors = &conf->errors,
+	    .limits = conf->limits,
+	    .sources = &sources};
+	struct conf_node *root = parse_file(conf, &parse, path);
+	const struct conf_node *include;
+
+	if (root != NULL) {
+		root = take_include(conf, root, &include);
+		conf->root = include != NULL ? include_all(conf, &parse, root, include) : root;
+	}
+	return conf;
+}
+
+struct conf *
+conf_read(const char *name, struct bytes text, const struct conf_limits *limits,
+    const struct conf_sources *sources)
+{
+	struct conf *conf = new_conf(name, limits);
+	struct conf_parse parse = {.arena = &conf->arena,
+	    .errors = &conf->errors,
+	    .limits = conf->limits,
+	    .sources = sources};
+
+	conf->root = conf_yaml_parse(&parse, name, text);
+	return conf;
+}
+
+/* --- binding --- */
+
+static struct conf_place
+place_of(const struct conf *conf, const struct conf_node *node)
+{
+	return node != NULL ? node->place : (struct conf_place){conf->name, 0, 0};
+}
+
+static void
+set_path(struct conf *conf, const char *path)
+{
+	struct conf_path *at = &conf->bind.path;
+
+	at->len = strnlen(path, sizeof(at->text) - 1);
+	memcpy(at->text, path, at->len);
+	at->text[at->len] = '\0';
+}
+
+const void *
+conf_bind(struct conf *conf, const struct conf_schema *schema)
+{
+	const void *target = NULL;
+
+	if (conf->root != NULL) {
+		target = conf_bind_part(conf, schema, conf->root, "");
+	}
+	return conf_has_errors(conf) ? NULL : target;
+}
+
+const void *
+conf_bind_part(struct conf *conf, const struct conf_schema *schema, const struct conf_node *node,
+    const char *path)
+{
+	void *target = arena_alloc(&conf->arena, schema->size);
+
+	set_path(conf, path);
+	return conf_bind_struct(&conf->bind, schema, node, place_of(conf, node), target) ? target
+											 : NULL;
+}
+
+const void *
+conf_bind_part_over(struct conf *conf, const struct conf_schema *schema,
+    const struct conf_node *node, const char *path, const void *base)
+{
+	void *target = arena_alloc(&conf->arena, schema->size);
+
+	memcpy(target, base, schema->size);
+	set_path(conf, path);
+	return conf_bind_over(&conf->bind, schema, node, place_of(conf, node), target) ? target
+										       : NULL;
+}
+
+void
+conf_fail(
+    struct conf *conf, const struct conf_node *node, const char *path, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	conf_errors_vadd(&conf->errors, place_of(conf, node), path, format, args);
+	va_end(args);
+}
+
+bool
+conf_has_errors(const struct conf *conf)
+{
+	return conf->errors.list.count != 0;
+}
+
+void
+conf_format_errors(struct conf *conf, struct buf *out)
+{
+	conf_errors_format(&conf->errors, out);
+}
+
+void
+conf_dump(const struct conf *conf, const struct conf_schema *schema, const void *target, bool help,
+    struct buf *out)
+{
+	struct conf_dump dump = {out, help};
+
+	conf_dump_struct(&dump, schema, target, conf->root, 0);
+}
+
+const struct conf_node *
+conf_root(const struct conf *conf)
+{
+	return conf->root;
+}
