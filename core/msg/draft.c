@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "msg/draft.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "wire/props.h"
+
+/* Memory of a replaced value. */
+struct msg_scrap {
+	struct msg_scrap *next;
+	uint8_t data[];
+};
+
+static void
+take_props(struct msg_draft *draft, const struct wire_props *props)
+{
+	draft->props = props->block;
+	if (wire_props_has(props, WIRE_MESSAGE_EXPIRY_INTERVAL)) {
+		draft->flags |= MSG_EXPIRES;
+		draft->expiry_s = wire_props_number(props, WIRE_MESSAGE_EXPIRY_INTERVAL, 0);
+	}
+}
+
+void
+msg_draft_of_publish(struct msg_draft *draft, const struct wire_publish *publish)
+{
+	*draft = (struct msg_draft){
+	    .topic = publish->topic, .payload = publish->payload, .qos = publish->qos};
+	draft->flags = publish->retain ? MSG_RETAIN : 0;
+	take_props(draft, &publish->props);
+}
+
+void
+msg_draft_of_will(struct msg_draft *draft, const struct wire_will *will)
+{
+	*draft =
+	    (struct msg_draft){.topic = will->topic, .payload = will->payload, .qos = will->qos};
+	draft->flags = (uint8_t)(MSG_WILL | (will->retain ? MSG_RETAIN : 0));
+	take_props(draft, &will->props);
+}
+
+static void
+free_scraps(struct msg_draft *draft)
+{
+	while (draft->scraps != NULL) {
+		struct msg_scrap *scrap = draft->scraps;
+
+		draft->scraps = scrap->next;
+		mem_free(&scrap);
+	}
+}
+
+void
+msg_draft_fini(struct msg_draft *draft)
+{
+	free_scraps(draft);
+	mem_free(&draft->copy);
+	draft->adoptable = false;
+}
+
+/* --- replacing --- */
+
+static int
+replace(struct msg_draft *draft, struct bytes *view, struct bytes value)
+{
+	struct msg_scrap *scrap = mem_try_alloc(sizeof(*scrap) + value.len);
+
+	if (scrap == NULL) {
+		return ERR_NOMEM;
+	}
+	if (value.len != 0) {
+		memcpy(scrap->data, value.data, value.len);
+	}
+	scrap->next = draft->scraps;
+	draft->scraps = scrap;
+	draft->adoptable = false;
+	*view = (struct bytes){scrap->data, value.len};
+	return 0;
+}
+
+int
+msg_draft_set_topic(struct msg_draft *draft, struct bytes topic)
+{
+	return topic.len > WIRE_MAX_STRING ? ERR_LIMIT : replace(draft, &draft->topic, topic);
+}
+
+int
+msg_draft_set_payload(struct msg_draft *draft, struct bytes payload)
+{
+	return replace(draft, &draft->payload, payload);
+}
+
+int
+msg_draft_set_props(struct msg_draft *draft, struct bytes props)
+{
+	return replace(draft, &draft->props, props);
+}
+
+/* --- packing --- */
+
+/* What is passed on to receivers as it came [MQTT-3.3.2-4] [MQTT-3.3.2-15] … [MQTT-3.3.2-20]. */
+static bool
+is_for_receivers(uint8_t id)
+{
+	switch (id) {
+	case WIRE_PAYLOAD_FORMAT_INDICATOR:
+	case WIRE_CONTENT_TYPE:
+	case WIRE_RESPONSE_TOPIC:
+	case WIRE_CORRELATION_DATA:
+	case WIRE_USER_PROPERTY:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* In their order [MQTT-3.3.2-18], each in its shortest form. */
+static void
+write_props(struct wire_writer *writer, struct bytes block)
+{
+	struct wire_property property;
+
+	while (wire_props_next(&block, &property)) {
+		if (is_for_receivers(property.id)) {
+			wire_write_property(writer, &property);
+		}
+	}
+}
+
+static void
+write_data(struct wire_writer *writer, const struct msg_draft *draft)
+{
+	wire_write_prefixed(writer, draft->topic);
+	write_props(writer, draft->props);
+	wire_write_bytes(writer, draft->payload);
+	wire_write_bytes(writer, draft->client_id);
+	wire_write_bytes(writer, draft->username);
+}
+
+static void
+set_fields(struct msg *msg, const struct msg_draft *draft)
+{
+	msg->born_mono_ms = draft->born_mono_ms;
+	msg->born_wall_ms = draft->born_wall_ms;
+	msg->origin = draft->origin;
+	msg->expiry_s = draft->expiry_s;
+	msg->qos = draft->qos;
+	msg->flags = draft->flags;
+}
+
+static struct msg *
+pack(const struct msg_draft *draft)
+{
+	struct wire_writer props = wire_writer_of(NULL, 0), writer;
+	size_t len =
+	    2 + draft->topic.len + draft->payload.len + draft->client_id.len + draft->username.len;
+	struct msg *msg;
+
+	write_props(&props, draft->props);
+	msg = mem_try_alloc(msg_size_for(len + props.len));
+	if (msg == NULL) {
+		return NULL;
+	}
+	*msg = (struct msg){.payload_len = (uint32_t)draft->payload.len,
+	    .props_len = (uint32_t)props.len,
+	    .topic_len = (uint16_t)draft->topic.len,
+	    .client_id_len = (uint16_t)draft->client_id.len,
+	    .username_len = (uint16_t)draft->username.len};
+	ref_init(&msg->ref);
+	writer = wire_writer_of(msg->data, len + props.len);
+	write_data(&writer, draft);
+	return msg;
+}
+
+/* --- owning and sealing --- */
+
+static void
+point_into(struct msg_draft *draft, struct msg *copy)
+{
+	draft->topic = msg_topic(copy);
+	draft->props = msg_props(copy);
+	draft->payload = msg_payload(copy);
+	draft->client_id = msg_client_id(copy);
+	draft->username = msg_username(copy);
+	draft->copy = copy;
+	draft->adoptable = true;
+}
+
+int
+msg_draft_own(struct msg_draft *draft)
+{
+	struct msg *copy;
+
+	if (draft->adoptable) {
+		return 0;
+	}
+	copy = pack(draft);
+	if (copy == NULL) {
+		return ERR_NOMEM;
+	}
+	msg_draft_fini(draft);
+	point_into(draft, copy);
+	return 0;
+}
+
+struct msg *
+msg_seal(struct msg_draft *draft)
+{
+	struct msg *msg = draft->adoptable ? draft->copy : pack(draft);
+
+	if (msg == NULL) {
+		return NULL;
+	}
+	set_fields(msg, draft);
+	if (draft->adoptable) {
+		draft->copy = NULL;
+	}
+	msg_draft_fini(draft);
+	*draft = (struct msg_draft){0};
+	return msg;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A publication before it is sealed: views with one owner, which interceptors may replace. As long
+ * as nobody must wait, nothing is copied but what is replaced; sealing makes the one copy of the
+ * payload. If it must wait (an answer comes later), msg_draft_own copies it once, and sealing then
+ * adopts that copy.
+ *
+ *     msg_draft_of_publish(&draft, &packet.publish);
+ *     … set client_id, username, born … ; msg_draft_set_topic(&draft, full_topic); …
+ *     msg = msg_seal(&draft);        (or msg_draft_fini(&draft), when it is refused)
+ */
+#ifndef MSG_DRAFT_H
+#define MSG_DRAFT_H
+
+#include "msg/msg.h"
+#include "wire/packet.h"
+
+struct msg_scrap;
+
+struct msg_draft {
+	struct bytes topic;
+	struct bytes payload;
+	struct bytes
+	    props; /* a checked block; what is not for receivers is dropped when it is sealed */
+	struct bytes client_id; /* of the publisher, at most 65535 bytes; so is the user name */
+	struct bytes username;
+	int64_t born_mono_ms;
+	int64_t born_wall_ms;
+	uint32_t origin;
+	uint32_t expiry_s; /* if MSG_EXPIRES */
+	uint8_t qos;
+	uint8_t flags; /* enum msg_flag */
+
+	/* The draft's own affairs. */
+	bool adoptable;           /* all views are those of `copy` */
+	struct msg *copy;         /* of msg_draft_own */
+	struct msg_scrap *scraps; /* memory of replaced values */
+};
+
+/* Views into the packet; Message Expiry Interval is taken from its properties. Nothing to free yet.
+ */
+void msg_draft_of_publish(struct msg_draft *draft, const struct wire_publish *publish);
+void msg_draft_of_will(struct msg_draft *draft, const struct wire_will *will);
+
+/* Frees what the draft owns. After msg_seal there is nothing left to free; calling it then does no
+ * harm. */
+void msg_draft_fini(struct msg_draft *draft);
+
+/*
+ * Replacing a value by a copy of the given one. 0, or ERR_NOMEM, and then nothing has changed;
+ * ERR_LIMIT for a topic above 65535 bytes. The caller has checked topics and blocks.
+ */
+int msg_draft_set_topic(struct msg_draft *draft, struct bytes topic);
+int msg_draft_set_payload(struct msg_draft *draft, struct bytes payload);
+int msg_draft_set_props(struct msg_draft *draft, struct bytes props);
+
+/* Copies all views, so that they outlive the packet. 0 or ERR_NOMEM. */
+int msg_draft_own(struct msg_draft *draft);
+
+/* The message, with one reference, which the caller owns; the draft is empty afterwards. NULL
+ * without memory: then the draft is as it was. */
+struct msg *msg_seal(struct msg_draft *draft);
+
+#endif
