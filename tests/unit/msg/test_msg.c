@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lib/unit.h"
+
+#include "base/err.h"
+#include "msg/draft.h"
+#include "wire/props.h"
+
+/* A PUBLISH with one of each property, those for receivers and those not; padded as a lenient peer
+ * may. */
+static const char block_text[] = "\x01\x01"
+				 "\x02\0\0\0\x0a"
+				 "\x26\0\1k\0\1"
+				 "1"
+				 "\x23\0\5"
+				 "\x83\x00\0\4text"
+				 "\x26\0\1k\0\1"
+				 "2";
+static const char kept_text[] = "\x01\x01"
+				"\x26\0\1k\0\1"
+				"1"
+				"\x03\0\4text"
+				"\x26\0\1k\0\1"
+				"2";
+
+static struct wire_publish
+make_publish(void)
+{
+	struct wire_publish publish = {.topic = bytes_of("a/b"),
+	    .payload = bytes_of("hello"),
+	    .qos = 1,
+	    .packet_id = 7,
+	    .retain = true};
+
+	wire_props_index(&publish.props, bytes_make(block_text, sizeof(block_text) - 1));
+	return publish;
+}
+
+static void
+check_sealed(const struct msg *msg, const char *topic, const char *payload)
+{
+	assert_bytes_text(msg_topic(msg), topic);
+	assert_bytes_text(msg_payload(msg), payload);
+	assert_bytes_text(msg_client_id(msg), "c1");
+	assert_bytes_text(msg_username(msg), "u1");
+	assert_int_equal(msg->qos, 1);
+	assert_int_equal(msg->flags, MSG_RETAIN | MSG_EXPIRES);
+	assert_int_equal(msg->expiry_s, 10);
+	assert_int_equal(msg->props_len, sizeof(kept_text) - 1);
+	assert_memory_equal(msg_props(msg).data, kept_text, sizeof(kept_text) - 1);
+	assert_int_equal(msg_size(msg), offsetof(struct msg, data) + 2 + strlen(topic) +
+					    sizeof(kept_text) - 1 + strlen(payload) + 4);
+}
+
+static void
+start(struct msg_draft *draft)
+{
+	struct wire_publish publish = make_publish();
+
+	msg_draft_of_publish(draft, &publish);
+	draft->client_id = bytes_of("c1");
+	draft->username = bytes_of("u1");
+}
+
+static void
+sealing_keeps_what_is_for_receivers_in_its_shortest_form(void **state)
+{
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	msg = msg_seal(&draft);
+	check_sealed(msg, "a/b", "hello");
+	msg_unref(&msg);
+	assert_null(msg);
+	msg_draft_fini(&draft);
+}
+
+static void
+a_replaced_value_is_the_drafts_own(void **state)
+{
+	struct msg_draft draft;
+	char topic[] = "x/y/z", payload[] = "bye";
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of(topic)), 0);
+	assert_int_equal(msg_draft_set_payload(&draft, bytes_of(payload)), 0);
+	topic[0] = payload[0] = '!';
+	msg = msg_seal(&draft);
+	check_sealed(msg, "x/y/z", "bye");
+	msg_unref(&msg);
+}
+
+static void
+replaced_properties_are_filtered_like_received_ones(void **state)
+{
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	assert_int_equal(msg_draft_set_props(&draft, BYTES_LITERAL("\x23\0\1\x08\0\1r")), 0);
+	msg = msg_seal(&draft);
+	assert_int_equal(msg->props_len, 4);
+	assert_memory_equal(msg_props(msg).data, "\x08\0\1r", 4);
+	msg_unref(&msg);
+}
+
+static void
+an_owned_draft_outlives_its_packet_and_is_adopted(void **state)
+{
+	struct msg_draft draft;
+	char topic[] = "a/b", payload[] = "hello";
+	const struct msg *copy;
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	draft.topic = bytes_of(topic);
+	draft.payload = bytes_of(payload);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	topic[0] = payload[0] = '!';
+	copy = draft.copy;
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_ptr_equal(draft.copy, copy);
+	draft.born_wall_ms = 5; /* what is not a view may still change */
+	msg = msg_seal(&draft);
+	assert_ptr_equal(msg, copy);
+	assert_int_equal(msg->born_wall_ms, 5);
+	check_sealed(msg, "a/b", "hello");
+	msg_unref(&msg);
+}
+
+static void
+an_owned_draft_may_still_be_rewritten(void **state)
+{
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("first")), 0);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("second")), 0);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("third")), 0);
+	msg = msg_seal(&draft);
+	check_sealed(msg, "third", "hello");
+	msg_unref(&msg);
+}
+
+static void
+a_refused_draft_leaves_nothing_behind(void **state)
+{
+	static const uint8_t long_topic[65536];
+	struct msg_draft draft;
+
+	(void)state;
+	start(&draft);
+	assert_int_equal(
+	    msg_draft_set_topic(&draft, bytes_make(long_topic, sizeof(long_topic))), ERR_LIMIT);
+	assert_int_equal(msg_draft_set_payload(&draft, bytes_of("x")), 0);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_int_equal(msg_draft_set_payload(&draft, bytes_of("y")), 0);
+	msg_draft_fini(&draft);
+	msg_draft_fini(&draft);
+}
+
+static void
+a_will_says_that_it_is_one(void **state)
+{
+	struct wire_will will = {.topic = bytes_of("w"), .payload = bytes_of(""), .qos = 2};
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	wire_props_index(&will.props, BYTES_LITERAL("\x18\0\0\0\x05"));
+	msg_draft_of_will(&draft, &will);
+	msg = msg_seal(&draft);
+	assert_int_equal(msg->flags, MSG_WILL);
+	assert_int_equal(msg->props_len, 0);
+	assert_int_equal(msg->payload_len, 0);
+	assert_int_equal(msg_client_id(msg).len, 0);
+	msg_unref(&msg);
+}
+
+/* [MQTT-3.3.2-5] [MQTT-3.3.2-6] */
+static void
+expiry_counts_down_by_whole_seconds(void **state)
+{
+	struct msg msg = {.flags = MSG_EXPIRES, .expiry_s = 10, .born_mono_ms = 1000};
+	uint32_t left;
+
+	(void)state;
+	assert_true(msg_expiry_left(&msg, 1000, &left));
+	assert_int_equal(left, 10);
+	assert_true(msg_expiry_left(&msg, 1999, &left));
+	assert_int_equal(left, 10);
+	assert_true(msg_expiry_left(&msg, 2000, &left));
+	assert_int_equal(left, 9);
+	assert_true(msg_expiry_left(&msg, 10999, &left));
+	assert_int_equal(left, 1);
+	assert_false(msg_expiry_left(&msg, 11000, &left));
+	msg.expiry_s = 0;
+	assert_false(msg_expiry_left(&msg, 1000, &left));
+	msg.expiry_s = UINT32_MAX;
+	assert_true(msg_expiry_left(&msg, 1000, &left));
+	assert_int_equal(left, UINT32_MAX);
+	msg.flags = 0;
+	msg.expiry_s = 0;
+	assert_true(msg_expiry_left(&msg, INT64_MAX, &left));
+}
+
+static void
+a_message_without_properties_is_the_body_of_a_plain_publish(void **state)
+{
+	struct wire_publish publish = {.topic = bytes_of("t"), .payload = bytes_of("pay")};
+	struct wire_publish_head head;
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	msg_draft_of_publish(&draft, &publish);
+	msg = msg_seal(&draft);
+	assert_int_equal(msg_plain_body(msg).len, 6);
+	assert_memory_equal(msg_plain_body(msg).data, "\0\1tpay", 6);
+	msg_start_head(msg, &head);
+	assert_int_equal(head.payload_len, 3);
+	assert_bytes_text(head.topic, "t");
+	msg_unref(&msg);
+	start(&draft);
+	msg = msg_seal(&draft);
+	assert_int_equal(msg_plain_body(msg).len, 0);
+	msg_unref(&msg);
+}
+
+static void
+the_last_reference_frees(void **state)
+{
+	struct msg_draft draft;
+	struct msg *first, *second;
+
+	(void)state;
+	start(&draft);
+	first = msg_seal(&draft);
+	second = msg_ref(first);
+	msg_unref(&first);
+	check_sealed(second, "a/b", "hello");
+	msg_unref(&second);
+	msg_unref(&second);
+}
+
+/* A retained message of 64 bytes is to cost 250 bytes at most, the tree's share included. */
+static void
+the_header_stays_small(void **state)
+{
+	(void)state;
+	assert_true(sizeof(struct msg) <= 64);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(sealing_keeps_what_is_for_receivers_in_its_shortest_form),
+	    cmocka_unit_test(a_replaced_value_is_the_drafts_own),
+	    cmocka_unit_test(replaced_properties_are_filtered_like_received_ones),
+	    cmocka_unit_test(an_owned_draft_outlives_its_packet_and_is_adopted),
+	    cmocka_unit_test(an_owned_draft_may_still_be_rewritten),
+	    cmocka_unit_test(a_refused_draft_leaves_nothing_behind),
+	    cmocka_unit_test(a_will_says_that_it_is_one),
+	    cmocka_unit_test(expiry_counts_down_by_whole_seconds),
+	    cmocka_unit_test(a_message_without_properties_is_the_body_of_a_plain_publish),
+	    cmocka_unit_test(the_last_reference_frees),
+	    cmocka_unit_test(the_header_stays_small),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
