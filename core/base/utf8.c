@@ -66,7 +66,7 @@ decode_sequence(const uint8_t *p, size_t left, uint32_t *code_out)
 
 /* The class of the character at p, which is not the end, and its length; the length of a malformed
  * one is 0. */
-static enum utf8_class
+static inline enum utf8_class
 classify_next(const uint8_t *p, size_t left, size_t *len_out)
 {
 	uint32_t code;
@@ -91,6 +91,10 @@ utf8_classify(struct bytes text)
 
 		if (left >= 8 && utf8_word_is_printable(utf8_word_at(p))) {
 			len = 8;
+			continue;
+		}
+		if (*p >= 0x20 && *p < 0x7f) {
+			len = 1;
 			continue;
 		}
 		class = classify_next(p, left, &len);

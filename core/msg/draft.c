@@ -114,27 +114,26 @@ is_for_receivers(uint8_t id)
 	}
 }
 
-/* In their order [MQTT-3.3.2-18], each in its shortest form. */
+/*
+ * In their order [MQTT-3.3.2-18], each in its shortest form: as it came, unless a lenient peer
+ * padded the identifier (nothing else in these can be padded).
+ */
 static void
 write_props(struct wire_writer *writer, struct bytes block)
 {
 	struct wire_property property;
+	struct bytes whole = block;
 
-	while (wire_props_next(&block, &property)) {
-		if (is_for_receivers(property.id)) {
+	for (; wire_props_next(&block, &property); whole = block) {
+		if (!is_for_receivers(property.id)) {
+			continue;
+		}
+		if (*whole.data == property.id) {
+			wire_write_bytes(writer, bytes_make(whole.data, whole.len - block.len));
+		} else {
 			wire_write_property(writer, &property);
 		}
 	}
-}
-
-static void
-write_data(struct wire_writer *writer, const struct msg_draft *draft)
-{
-	wire_write_prefixed(writer, draft->topic);
-	write_props(writer, draft->props);
-	wire_write_bytes(writer, draft->payload);
-	wire_write_bytes(writer, draft->client_id);
-	wire_write_bytes(writer, draft->username);
 }
 
 static void
@@ -148,27 +147,35 @@ set_fields(struct msg *msg, const struct msg_draft *draft)
 	msg->flags = draft->flags;
 }
 
+/*
+ * Room is taken for the properties as they came; the few bytes of those that are dropped stay
+ * unused at the end, which is cheaper than walking over them twice.
+ */
 static struct msg *
 pack(const struct msg_draft *draft)
 {
-	struct wire_writer props = wire_writer_of(NULL, 0), writer;
-	size_t len =
-	    2 + draft->topic.len + draft->payload.len + draft->client_id.len + draft->username.len;
-	struct msg *msg;
+	size_t room = 2 + draft->topic.len + draft->props.len + draft->payload.len +
+		      draft->client_id.len + draft->username.len;
+	struct msg *msg = mem_try_alloc(msg_size_for(room));
+	struct wire_writer writer;
+	size_t props_at;
 
-	write_props(&props, draft->props);
-	msg = mem_try_alloc(msg_size_for(len + props.len));
 	if (msg == NULL) {
 		return NULL;
 	}
 	*msg = (struct msg){.payload_len = (uint32_t)draft->payload.len,
-	    .props_len = (uint32_t)props.len,
 	    .topic_len = (uint16_t)draft->topic.len,
 	    .client_id_len = (uint16_t)draft->client_id.len,
 	    .username_len = (uint16_t)draft->username.len};
 	ref_init(&msg->ref);
-	writer = wire_writer_of(msg->data, len + props.len);
-	write_data(&writer, draft);
+	writer = wire_writer_of(msg->data, room);
+	wire_write_prefixed(&writer, draft->topic);
+	props_at = writer.len;
+	write_props(&writer, draft->props);
+	msg->props_len = (uint32_t)(writer.len - props_at);
+	wire_write_bytes(&writer, draft->payload);
+	wire_write_bytes(&writer, draft->client_id);
+	wire_write_bytes(&writer, draft->username);
 	return msg;
 }
 

@@ -99,6 +99,7 @@ msg_size_for(size_t data_len)
 	return size > sizeof(struct msg) ? size : sizeof(struct msg);
 }
 
+/* Bytes that it occupies, but for a few that sealing may leave unused. */
 size_t msg_size(const struct msg *msg);
 
 static inline struct msg *
