@@ -48,6 +48,9 @@ grow(struct buf *buf, size_t wanted)
 	while (cap < wanted) {
 		cap = cap <= SIZE_MAX / 2 ? cap * 2 : wanted;
 	}
+	/* Not twice the limit; a byte more than it may be wanted for a NUL. */
+	cap = cap < buf->limit || wanted > buf->limit ? cap : buf->limit;
+	cap = cap > wanted ? cap : wanted;
 	data = mem_try_realloc(buf->data, cap);
 	if (data == NULL) {
 		return false;

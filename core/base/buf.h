@@ -44,7 +44,7 @@ void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(
 void buf_vprintf(struct buf *buf, const char *format, va_list args)
     __attribute__((format(printf, 2, 0)));
 
-/* Drops the first n bytes; the rest moves to the front. */
+/* Drops the first n bytes; the rest moves to the front: once per turn, not once per packet. */
 void buf_consume(struct buf *buf, size_t n);
 
 /* The contents as a C string: a NUL is put behind len. "" when empty or failed for memory; borrowed

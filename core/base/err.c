@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/err.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 
@@ -42,9 +42,14 @@ err_fatal(const char *sentence)
 bool
 err_happened(const char *condition, const char *file, int line)
 {
+#ifdef NDEBUG
 	log_write(LOG_LEVEL_ERROR, NULL, 0, "cannot happen: %s (%s:%d)", condition, file, line);
-#ifndef NDEBUG
-	err_fatal(condition);
+#else
+	char sentence[256];
+
+	/* The thread's ring would die with the process. */
+	snprintf(sentence, sizeof(sentence), "cannot happen: %s (%s:%d)", condition, file, line);
+	err_fatal(sentence);
 #endif
 	return true;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ring. Positions count bytes for ever; a position modulo the size is the place in memory. One
- * thread moves `head` (writes), one moves `tail` (reads). A record is contiguous: where it does not
- * fit before the end of the memory, a filler takes the rest and the record begins at the start. The
- * writer publishes a record by a release store of head; the reader's acquire load sees all of it;
- * the other way round the reader gives room back by a release store of tail.
+ * thread moves `head` (writes), one moves `tail` (reads). A record lies in one piece: behind the
+ * ring's memory there is room for one more, into which the last one may run over; the bytes at the
+ * start that it would have taken count as used, and are not touched. The writer publishes a record
+ * by a release store of head; the reader's acquire load sees all of it; the other way round the
+ * reader gives room back by a release store of tail.
  *
  * Waking: the writer stores head, then loads tail; the reader stores tail, then loads head. All
  * four are sequentially consistent, so at least one of the two sees the other's step: either the
@@ -25,12 +26,12 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { LOG_FILLER = 0xff, LOG_ALIGN = 8 };
+enum { LOG_ALIGN = 8 };
 
 /* In front of each record in the ring; the text follows, then per field its value. */
 struct header {
 	uint32_t size; /* of header and all that follows, rounded up to LOG_ALIGN */
-	uint8_t level; /* or LOG_FILLER */
+	uint8_t level;
 	uint8_t field_count;
 	uint16_t text_len;
 	int64_t wall_ms;
@@ -41,8 +42,14 @@ struct stored_field {
 	size_t len;
 };
 
+/* The largest record there can be. */
+enum {
+	LOG_MAX_RECORD = (int)sizeof(struct header) + LOG_MAX_TEXT + LOG_ALIGN +
+			 LOG_MAX_FIELDS * ((int)sizeof(struct stored_field) + LOG_MAX_VALUE)
+};
+
 struct log_ring {
-	uint8_t *data;
+	uint8_t *data; /* mask + 1 bytes, and LOG_MAX_RECORD behind them */
 	size_t mask;
 	log_wake_fn *wake;
 	void *wake_arg;
@@ -71,11 +78,12 @@ log_ring_new(size_t size, enum log_level level, log_wake_fn *wake, void *arg)
 	while (rounded < size) {
 		rounded *= 2;
 	}
-	if (posix_memalign((void **)&ring, 64, sizeof(*ring)) != 0) {
+	ring = aligned_alloc(64, sizeof(*ring));
+	if (ring == NULL) {
 		err_fatal("out of memory");
 	}
 	memset(ring, 0, sizeof(*ring));
-	ring->data = mem_alloc(rounded);
+	ring->data = mem_alloc(rounded + LOG_MAX_RECORD);
 	ring->mask = rounded - 1;
 	ring->wake = wake;
 	ring->wake_arg = arg;
@@ -112,31 +120,6 @@ value_len(const struct log_field *field)
 	return field->value.len < LOG_MAX_VALUE ? field->value.len : LOG_MAX_VALUE;
 }
 
-/* Where a record of `size` bytes may be written, its position in *at_out; NULL when there is no
- * room. */
-static uint8_t *
-find_room(struct log_ring *ring, size_t size, uint64_t *at_out)
-{
-	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-	size_t used = (size_t)(head - tail);
-	size_t to_end = ring->mask + 1 - (size_t)(head & ring->mask);
-	size_t filler = to_end < size ? to_end : 0;
-
-	if (used + filler + size > ring->mask + 1) {
-		return NULL;
-	}
-	if (filler != 0) {
-		/* to_end is a multiple of LOG_ALIGN, so the first 8 bytes of a header always fit.
-		 */
-		struct header mark = {.size = (uint32_t)filler, .level = LOG_FILLER};
-
-		memcpy(ring->data + (head & ring->mask), &mark, LOG_ALIGN);
-	}
-	*at_out = head + filler;
-	return ring->data + ((head + filler) & ring->mask);
-}
-
 static void
 store_record(
     uint8_t *room, const struct header *header, const char *text, const struct log_field *fields)
@@ -163,21 +146,20 @@ static void
 write_ring(struct log_ring *ring, const struct header *header, const char *text,
     const struct log_field *fields)
 {
-	uint64_t at;
-	uint8_t *room = find_room(ring, header->size, &at);
-	uint64_t before = atomic_load_explicit(&ring->head, memory_order_relaxed);
+	uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
 
-	if (room == NULL) {
+	if (head - tail + header->size > ring->mask + 1) {
 		counter_add(COUNTER_LOG_DROPPED, 1);
 		atomic_store_explicit(&ring->dropped,
 		    atomic_load_explicit(&ring->dropped, memory_order_relaxed) + 1,
 		    memory_order_relaxed);
 		return;
 	}
-	store_record(room, header, text, fields);
+	store_record(ring->data + (head & ring->mask), header, text, fields);
 	counter_add(COUNTER_LOG_LINES, 1);
-	atomic_store(&ring->head, at + header->size);
-	if (ring->wake != NULL && atomic_load(&ring->tail) == before) {
+	atomic_store(&ring->head, head + header->size);
+	if (ring->wake != NULL && atomic_load(&ring->tail) == head) {
 		ring->wake(ring->wake_arg);
 	}
 }
@@ -207,7 +189,7 @@ log_write(enum log_level level, const struct log_field *fields, size_t field_cou
 	struct context *context = context_current;
 	struct log_ring *ring = context != NULL ? context->log : NULL;
 	struct header header = {.level = (uint8_t)level};
-	char text[LOG_MAX_TEXT];
+	char text[LOG_MAX_TEXT + 1];
 	size_t size = sizeof(header);
 	va_list args;
 	int len;
@@ -219,10 +201,10 @@ log_write(enum log_level level, const struct log_field *fields, size_t field_cou
 	va_start(args, format);
 	len = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	len = len < 0 ? 0 : len < LOG_MAX_TEXT ? len : LOG_MAX_TEXT - 1;
+	len = len < 0 ? 0 : len < LOG_MAX_TEXT ? len : LOG_MAX_TEXT;
 	header.text_len = (uint16_t)len;
 	header.field_count = (uint8_t)(field_count < LOG_MAX_FIELDS ? field_count : LOG_MAX_FIELDS);
-	header.wall_ms = context != NULL ? context->wall_ms : 0;
+	header.wall_ms = context != NULL ? context->wall_ms : LOG_NO_TIME;
 	size += header.text_len;
 	for (size_t i = 0; i < header.field_count; i++) {
 		size += sizeof(struct stored_field) + value_len(&fields[i]);
@@ -273,25 +255,20 @@ parse_record(const uint8_t *at, const struct header *header, struct log_record *
 bool
 log_ring_take(struct log_ring *ring, struct log_record *record_out)
 {
-	struct header header = {0};
+	uint64_t tail;
+	const uint8_t *at;
+	struct header header;
 
 	log_ring_release(ring);
-	for (;;) {
-		uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-		const uint8_t *at = ring->data + (tail & ring->mask);
-
-		if (atomic_load(&ring->head) == tail) {
-			return false;
-		}
-		memcpy(&header, at, LOG_ALIGN);
-		if (header.level != LOG_FILLER) {
-			memcpy(&header, at, sizeof(header));
-			parse_record(at, &header, record_out);
-			ring->taken_size = header.size;
-			return true;
-		}
-		atomic_store(&ring->tail, tail + header.size);
+	tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+	if (atomic_load(&ring->head) == tail) {
+		return false;
 	}
+	at = ring->data + (tail & ring->mask);
+	memcpy(&header, at, sizeof(header));
+	parse_record(at, &header, record_out);
+	ring->taken_size = header.size;
+	return true;
 }
 
 void
@@ -319,12 +296,15 @@ log_ring_take_dropped(struct log_ring *ring)
 static void
 format_time(struct buf *out, int64_t wall_ms)
 {
-	time_t seconds = (time_t)(wall_ms / 1000);
+	int64_t ms = ((wall_ms % 1000) + 1000) % 1000; /* also before 1970 */
+	time_t seconds = (time_t)(wall_ms / 1000 - (wall_ms % 1000 < 0));
 	struct tm tm;
 
-	gmtime_r(&seconds, &tm);
+	if (gmtime_r(&seconds, &tm) == NULL) {
+		tm = (struct tm){.tm_mday = 1}; /* a year that does not fit */
+	}
 	buf_printf(out, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(wall_ms % 1000));
+	    tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)ms);
 }
 
 /* Quotes are spared where the value is one plain word. */
@@ -344,7 +324,7 @@ is_word(struct bytes value)
 static void
 format_text(struct buf *out, const struct log_record *record)
 {
-	if (record->wall_ms != 0) {
+	if (record->wall_ms != LOG_NO_TIME) {
 		format_time(out, record->wall_ms);
 		buf_append_byte(out, ' ');
 	}
@@ -368,9 +348,13 @@ format_text(struct buf *out, const struct log_record *record)
 static void
 format_json(struct buf *out, const struct log_record *record)
 {
-	buf_append_text(out, "{\"time\":\"");
-	format_time(out, record->wall_ms);
-	buf_printf(out, "\",\"level\":\"%s\",\"message\":\"", log_level_name(record->level));
+	buf_append_byte(out, '{');
+	if (record->wall_ms != LOG_NO_TIME) {
+		buf_append_text(out, "\"time\":\"");
+		format_time(out, record->wall_ms);
+		buf_append_text(out, "\",");
+	}
+	buf_printf(out, "\"level\":\"%s\",\"message\":\"", log_level_name(record->level));
 	str_escape_json(out, record->text);
 	buf_append_byte(out, '"');
 	for (size_t i = 0; i < record->field_count; i++) {

@@ -32,6 +32,9 @@ struct log_field {
 	struct bytes value;
 };
 
+/* The time of a record from a thread without a context: not known, and left out of lines. */
+#define LOG_NO_TIME INT64_MIN
+
 /* What comes out of a ring. The views live in the ring until log_ring_release. */
 struct log_record {
 	enum log_level level;
@@ -61,9 +64,9 @@ void log_stderr(const char *sentence);
 typedef void log_wake_fn(void *arg);
 
 /*
- * A ring of `size` bytes (rounded up to a power of two). Records above `level` are not kept. wake,
- * which may be NULL, is called by the writing thread when the ring was empty before: it must only
- * tell the reader, never block.
+ * A ring for `size` bytes of records (rounded up to a power of two). Records above `level` are not
+ * kept. wake, which may be NULL, is called by the writing thread when the ring was empty before: it
+ * must only tell the reader, never block.
  */
 struct log_ring *log_ring_new(size_t size, enum log_level level, log_wake_fn *wake, void *arg);
 void log_ring_free(struct log_ring **ring);
@@ -71,8 +74,11 @@ void log_ring_free(struct log_ring **ring);
 /* Any thread; takes effect for the records that follow. */
 void log_ring_set_level(struct log_ring *ring, enum log_level level);
 
-/* Reader's thread only: the oldest record, which must be released before the next is asked for;
- * false when empty. */
+/*
+ * Reader's thread only: the oldest record, or false when the ring is empty. Its views are good
+ * until it is released, which the next call does too. The reader may sleep until `wake` only after
+ * a call gave false: to release and then sleep would miss what was written in between.
+ */
 bool log_ring_take(struct log_ring *ring, struct log_record *record_out);
 void log_ring_release(struct log_ring *ring);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/map.h"
 
+#include "base/err.h"
 #include "base/mem.h"
 
 enum { MAP_FIRST_SLOTS = 16 };
@@ -45,14 +46,28 @@ map_find(const struct map *map, struct bytes key)
 	return map->slots[locate(map, hash_bytes(&map->hash_key, key), key)].item;
 }
 
-static void
-grow(struct map *map)
+static bool
+is_full(const struct map *map)
+{
+	return map->slots == NULL || map->count + 1 >= (map->mask + 1) / 4 * 3;
+}
+
+bool
+map_try_reserve(struct map *map)
 {
 	struct map_slot *old = map->slots;
 	size_t old_slots = old != NULL ? map->mask + 1 : 0;
 	size_t slots = old_slots != 0 ? old_slots * 2 : MAP_FIRST_SLOTS;
+	struct map_slot *grown;
 
-	map->slots = mem_zalloc(slots * sizeof(*map->slots));
+	if (!is_full(map)) {
+		return true;
+	}
+	grown = calloc(slots, sizeof(*grown));
+	if (grown == NULL) {
+		return false;
+	}
+	map->slots = grown;
 	map->mask = slots - 1;
 	for (size_t i = 0; i < old_slots; i++) {
 		size_t at;
@@ -66,6 +81,7 @@ grow(struct map *map)
 		map->slots[at] = old[i];
 	}
 	mem_free(&old);
+	return true;
 }
 
 void *
@@ -76,8 +92,8 @@ map_put(struct map *map, void *item)
 	void *replaced;
 	size_t at;
 
-	if (map->slots == NULL || map->count + 1 > (map->mask + 1) / 4 * 3) {
-		grow(map);
+	if (!map_try_reserve(map)) {
+		err_fatal("out of memory");
 	}
 	at = locate(map, hash, key);
 	replaced = map->slots[at].item;

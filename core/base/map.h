@@ -34,7 +34,15 @@ void map_fini(struct map *map);
 /* The item with this key, or NULL. */
 void *map_find(const struct map *map, struct bytes key);
 
-/* Puts the item in; returns the one with an equal key that it replaced, or NULL. */
+/*
+ * Makes room for one more item; false without memory, and then nothing has changed. Before map_put
+ * of items whose number strangers drive. Growing moves all items: a map that many share is better
+ * many maps.
+ */
+bool map_try_reserve(struct map *map) __attribute__((warn_unused_result));
+
+/* Puts the item in, growing at need (which cannot fail); returns the one with an equal key that it
+ * replaced, or NULL. */
 void *map_put(struct map *map, void *item);
 
 /* Takes the item with this key out and returns it, or NULL. */

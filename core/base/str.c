@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/str.h"
 
+#include "base/mem.h"
 #include "base/utf8.h"
-
-enum { STR_NEAREST_MAX = 64 }; /* longer words are not compared */
 
 bool
 str_to_i64(struct bytes text, int64_t *value_out)
@@ -29,18 +28,6 @@ str_to_i64(struct bytes text, int64_t *value_out)
 	}
 	*value_out = negative ? value : -value;
 	return true;
-}
-
-/* The length of the well-formed character at the front, 0 when there is none. */
-static size_t
-character_len(struct bytes text)
-{
-	for (size_t len = 1; len <= 4 && len <= text.len; len++) {
-		if (utf8_classify((struct bytes){text.data, len}) != UTF8_MALFORMED) {
-			return len;
-		}
-	}
-	return 0;
 }
 
 static void
@@ -71,7 +58,8 @@ void
 str_escape(struct buf *out, struct bytes text, bool quoted)
 {
 	while (text.len != 0) {
-		size_t len = character_len(text);
+		uint32_t code;
+		size_t len = utf8_next(text, &code);
 		struct bytes one = {text.data, len};
 
 		if (len == 0 || utf8_classify(one) != UTF8_PLAIN ||
@@ -91,7 +79,8 @@ void
 str_escape_json(struct buf *out, struct bytes text)
 {
 	while (text.len != 0) {
-		size_t len = character_len(text);
+		uint32_t code;
+		size_t len = utf8_next(text, &code);
 
 		if (len == 0) {
 			buf_append_text(out, "\xef\xbf\xbd");
@@ -116,38 +105,54 @@ min3(size_t a, size_t b, size_t c)
 	return least < c ? least : c;
 }
 
-/* Optimal string alignment by rows: row[i + 1][j + 1] is the distance of the first i + 1 and j + 1
- * bytes. */
-size_t
-str_distance(struct bytes a, struct bytes b, size_t limit)
+/* Fills the row of the first i + 1 bytes of a from the two rows before it. */
+static void
+fill_row(
+    struct bytes a, struct bytes b, size_t i, const size_t *before, const size_t *last, size_t *now)
 {
-	size_t rows[3][STR_NEAREST_MAX + 1];
-	size_t *before = rows[0], *last = rows[1], *now = rows[2];
+	now[0] = i + 1;
+	for (size_t j = 0; j < b.len; j++) {
+		bool swapped =
+		    i != 0 && j != 0 && a.data[i] == b.data[j - 1] && a.data[i - 1] == b.data[j];
 
-	if (a.len > STR_NEAREST_MAX || b.len > STR_NEAREST_MAX) {
-		return limit + 1;
+		now[j + 1] = min3(now[j] + 1, last[j + 1] + 1, last[j] + (a.data[i] != b.data[j]));
+		if (swapped && before[j - 1] + 1 < now[j + 1]) {
+			now[j + 1] = before[j - 1] + 1;
+		}
 	}
+}
+
+/* Optimal string alignment by rows: entry j of row i is the distance of the first i and j bytes. */
+static size_t
+align(struct bytes a, struct bytes b)
+{
+	size_t *memory = mem_alloc(3 * (b.len + 1) * sizeof(*memory));
+	size_t *before = memory, *last = before + b.len + 1, *now = last + b.len + 1;
+	size_t distance;
+
 	for (size_t j = 0; j <= b.len; j++) {
 		last[j] = j;
 	}
 	for (size_t i = 0; i < a.len; i++) {
 		size_t *spare = before;
 
-		now[0] = i + 1;
-		for (size_t j = 0; j < b.len; j++) {
-			bool same = a.data[i] == b.data[j];
-
-			now[j + 1] = min3(now[j] + 1, last[j + 1] + 1, last[j] + !same);
-			if (i != 0 && j != 0 && a.data[i] == b.data[j - 1] &&
-			    a.data[i - 1] == b.data[j] && before[j - 1] + 1 < now[j + 1]) {
-				now[j + 1] = before[j - 1] + 1;
-			}
-		}
+		fill_row(a, b, i, before, last, now);
 		before = last;
 		last = now;
 		now = spare;
 	}
-	return last[b.len] <= limit ? last[b.len] : limit + 1;
+	distance = last[b.len];
+	mem_free(&memory);
+	return distance;
+}
+
+size_t
+str_distance(struct bytes a, struct bytes b, size_t limit)
+{
+	size_t longer = a.len > b.len ? a.len - b.len : b.len - a.len;
+	size_t distance = longer > limit ? longer : align(a, b);
+
+	return distance > limit ? limit + 1 : distance;
 }
 
 const char *

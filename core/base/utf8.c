@@ -79,6 +79,16 @@ classify_next(const uint8_t *p, size_t left, size_t *len_out)
 	return *len_out != 0 ? classify_code_point(code) : UTF8_MALFORMED;
 }
 
+size_t
+utf8_next(struct bytes text, uint32_t *code_out)
+{
+	if (*text.data < 0x80) {
+		*code_out = *text.data;
+		return 1;
+	}
+	return decode_sequence(text.data, text.len, code_out);
+}
+
 enum utf8_class
 utf8_classify(struct bytes text)
 {

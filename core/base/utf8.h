@@ -19,6 +19,12 @@ enum utf8_class {
 
 enum utf8_class utf8_classify(struct bytes text);
 
+/*
+ * The first character of a text that is not empty: its length in bytes and its code point; length 0
+ * when it is malformed.
+ */
+size_t utf8_next(struct bytes text, uint32_t *code_out);
+
 /* Where the first malformed sequence or NUL begins; the length of the text when there is none. */
 size_t utf8_fault_at(struct bytes text);
 
