@@ -23,8 +23,8 @@ conf_bind_fini(struct conf_bind *bind)
 
 /* --- the path --- */
 
-static size_t
-path_enter(struct conf_path *path, const char *name)
+size_t
+conf_path_enter(struct conf_path *path, const char *name)
 {
 	size_t before = path->len;
 	int n = snprintf(path->text + path->len, sizeof(path->text) - path->len, "%s%s",
@@ -46,8 +46,8 @@ path_enter_index(struct conf_path *path, size_t index)
 	return before;
 }
 
-static void
-path_leave(struct conf_path *path, size_t before)
+void
+conf_path_leave(struct conf_path *path, size_t before)
 {
 	path->len = before;
 	path->text[before] = '\0';
@@ -60,6 +60,9 @@ count_errors(const struct conf_bind *bind)
 }
 
 /* --- sequences --- */
+
+static bool bind_whole(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, const char *name, void *target);
 
 /* A sequence's items, or a single value in place of a sequence of one. */
 struct items {
@@ -94,7 +97,7 @@ bind_words(struct conf_bind *bind, const struct conf_slot *slot, struct items it
 			conf_scalar_fail_word(bind, &item, NULL);
 		}
 		*flags |= value;
-		path_leave(&bind->path, before);
+		conf_path_leave(&bind->path, before);
 	}
 }
 
@@ -112,10 +115,12 @@ bind_strings(struct conf_bind *bind, const struct conf_slot *slot, struct items 
 		if (items.nodes[i]->kind != CONF_SCALAR) {
 			conf_bind_fail(bind, items.nodes[i]->place, "must be a text, not %s",
 			    conf_kind_name(items.nodes[i]->kind));
+		} else if (conf_node_is_null(items.nodes[i])) {
+			conf_bind_fail(bind, items.nodes[i]->place, "must be a text, not null");
 		} else {
 			strings->items[i] = (const char *)items.nodes[i]->text.data;
 		}
-		path_leave(&bind->path, before);
+		conf_path_leave(&bind->path, before);
 	}
 }
 
@@ -132,7 +137,7 @@ bind_list(struct conf_bind *bind, const struct conf_slot *slot, struct items ite
 		size_t before = path_enter_index(&bind->path, i);
 
 		conf_bind_struct(bind, schema, items.nodes[i], items.nodes[i]->place, at);
-		path_leave(&bind->path, before);
+		conf_path_leave(&bind->path, before);
 	}
 }
 
@@ -147,15 +152,17 @@ bind_named(struct conf_bind *bind, const struct conf_slot *slot)
 	list->count = slot->node->count;
 	for (size_t i = 0; i < slot->node->count; i++, at += schema->size) {
 		const struct conf_pair *pair = &slot->node->pairs[i];
-		size_t before = path_enter(&bind->path, pair->key);
+		size_t before = conf_path_enter(&bind->path, pair->key);
 
-		conf_bind_struct(bind, schema, pair->value, pair->place, at);
-		memcpy(at + schema->name_offset, &pair->key, sizeof(pair->key));
-		path_leave(&bind->path, before);
+		bind_whole(bind, schema, pair->value, pair->place, pair->key, at);
+		conf_path_leave(&bind->path, before);
 	}
 }
 
 /* --- one option --- */
+
+static bool bind_struct(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, void *target);
 
 static bool
 kind_fits(const struct conf_slot *slot)
@@ -212,7 +219,8 @@ bind_option(struct conf_bind *bind, const struct conf_slot *slot)
 {
 	struct conf_node *single = (struct conf_node *)(uintptr_t)slot->node;
 
-	if (conf_node_is_null(slot->node) && slot->option->type != CONF_STRING) {
+	if (slot->node->failed ||
+	    (conf_node_is_null(slot->node) && slot->option->type != CONF_STRING)) {
 		return;
 	}
 	if (!kind_fits(slot)) {
@@ -352,9 +360,9 @@ bind_pair(struct conf_bind *bind, const struct conf_schema *schema, const struct
 		return;
 	}
 	slot.member = (uint8_t *)target + slot.option->offset;
-	before = path_enter(&bind->path, pair->key);
+	before = conf_path_enter(&bind->path, pair->key);
 	bind_option(bind, &slot);
-	path_leave(&bind->path, before);
+	conf_path_leave(&bind->path, before);
 }
 
 /* A bare value in place of a struct: one pair, of the shorthand's key. */
@@ -375,37 +383,71 @@ bind_shorthand(struct conf_bind *bind, const struct conf_schema *schema,
 	bind_option(bind, &slot);
 }
 
+static bool
+is_written(const struct conf_node *node, const char *key)
+{
+	const struct conf_pair *pair = node != NULL ? conf_node_find(node, key) : NULL;
+
+	return pair != NULL && !conf_node_is_null(pair->value);
+}
+
+/* node: a mapping, or NULL where nothing is written. */
 static void
 check_required(struct conf_bind *bind, const struct conf_schema *schema,
     const struct conf_node *node, struct conf_place place)
 {
-	bool is_mapping = node != NULL && node->kind == CONF_MAPPING;
-
 	for (size_t i = 0; i < schema->count; i++) {
 		const struct conf_option *option = &schema->options[i];
-		bool by_shorthand = node != NULL && !is_mapping && schema->shorthand != NULL &&
-				    strcmp(schema->shorthand, option->name) == 0;
 
-		const struct conf_pair *pair =
-		    is_mapping && option->required ? conf_node_find(node, option->name) : NULL;
-
-		if (option->required && !by_shorthand &&
-		    (pair == NULL || conf_node_is_null(pair->value))) {
+		if (option->required && !is_written(node, option->name)) {
 			conf_bind_fail(bind, place, "the key %s is missing", option->name);
 		}
 	}
 }
 
-bool
-conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
-    const struct conf_node *node, struct conf_place place, void *target)
+static void
+run_check(struct conf_bind *bind, const struct conf_schema *schema, const struct conf_node *node,
+    struct conf_place place, void *target)
 {
 	struct conf_check check = {bind, node, place};
+
+	if (schema->check != NULL) {
+		schema->check(&check, target);
+	}
+}
+
+/* Structs within that are not written are still looked at: their defaults may not fit together. */
+static void
+check_unwritten(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, void *target)
+{
+	const struct conf_node *mapping = node != NULL && node->kind == CONF_MAPPING ? node : NULL;
+
+	for (size_t i = 0; i < schema->count; i++) {
+		const struct conf_option *option = &schema->options[i];
+		uint8_t *member = (uint8_t *)target + option->offset;
+		size_t errors = count_errors(bind), before;
+
+		if (option->type != CONF_STRUCT || is_written(mapping, option->name)) {
+			continue;
+		}
+		before = conf_path_enter(&bind->path, option->name);
+		check_unwritten(bind, option->schema, NULL, place, member);
+		if (count_errors(bind) == errors) {
+			run_check(bind, option->schema, NULL, place, member);
+		}
+		conf_path_leave(&bind->path, before);
+	}
+}
+
+/* Members are set already, by defaults or by what the struct is laid over. node: never null, but
+ * NULL. */
+static bool
+bind_struct(struct conf_bind *bind, const struct conf_schema *schema, const struct conf_node *node,
+    struct conf_place place, void *target)
+{
 	size_t before = count_errors(bind);
 
-	if (node != NULL && conf_node_is_null(node)) {
-		node = NULL;
-	}
 	if (node != NULL && node->kind == CONF_MAPPING) {
 		for (size_t i = 0; i < node->count; i++) {
 			bind_pair(bind, schema, &node->pairs[i], target);
@@ -413,19 +455,66 @@ conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
 	} else if (node != NULL) {
 		bind_shorthand(bind, schema, node, target);
 	}
-	check_required(bind, schema, node, place);
-	if (count_errors(bind) == before && schema->check != NULL) {
-		schema->check(&check, target);
+	if (!bind->over && (node == NULL || node->kind == CONF_MAPPING)) {
+		check_required(bind, schema, node, place);
+	}
+	if (count_errors(bind) == before) {
+		check_unwritten(bind, schema, node, place, target);
+	}
+	if (count_errors(bind) == before) {
+		run_check(bind, schema, node, place, target);
 	}
 	return count_errors(bind) == before;
+}
+
+/* What is written, or NULL: null says nothing. A node that failed was told of already. */
+static const struct conf_node *
+written(const struct conf_node *node)
+{
+	return node != NULL && !conf_node_is_null(node) ? node : NULL;
+}
+
+bool
+conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
+    const struct conf_node *node, struct conf_place place, void *target)
+{
+	bool good;
+
+	if (node != NULL && node->failed) {
+		return false;
+	}
+	bind->over = true;
+	good = bind_struct(bind, schema, written(node), place, target);
+	bind->over = false;
+	return good;
+}
+
+/* name: of a struct that has one, or NULL. */
+static bool
+bind_whole(struct conf_bind *bind, const struct conf_schema *schema, const struct conf_node *node,
+    struct conf_place place, const char *name, void *target)
+{
+	bool over = bind->over, good;
+
+	memcpy(target, defaults_of(bind, schema), schema->size);
+	if (name != NULL) {
+		memcpy((uint8_t *)target + schema->name_offset, &name, sizeof(name));
+	}
+	if (node != NULL && node->failed) {
+		return false;
+	}
+	bind->over =
+	    false; /* an item of a list is whole, also where the list is laid over another */
+	good = bind_struct(bind, schema, written(node), place, target);
+	bind->over = over;
+	return good;
 }
 
 bool
 conf_bind_struct(struct conf_bind *bind, const struct conf_schema *schema,
     const struct conf_node *node, struct conf_place place, void *target)
 {
-	memcpy(target, defaults_of(bind, schema), schema->size);
-	return conf_bind_over(bind, schema, node, place, target);
+	return bind_whole(bind, schema, node, place, NULL, target);
 }
 
 void
@@ -439,11 +528,11 @@ conf_check_fail(struct conf_check *check, const char *key, const char *format, .
 	va_list args;
 
 	if (key != NULL) {
-		before = path_enter(&check->bind->path, key);
+		before = conf_path_enter(&check->bind->path, key);
 	}
 	va_start(args, format);
 	conf_errors_vadd(check->bind->errors, pair != NULL ? pair->value->place : check->place,
 	    check->bind->path.text, format, args);
 	va_end(args);
-	path_leave(&check->bind->path, before);
+	conf_path_leave(&check->bind->path, before);
 }

@@ -26,6 +26,7 @@ struct conf_bind {
 	struct conf_errors *errors;
 	struct conf_path path;
 	VEC(struct conf_defaults) defaults;
+	bool over; /* what is filled lies over another: nothing is required */
 };
 
 void conf_bind_init(struct conf_bind *bind, struct arena *arena, struct conf_errors *errors);

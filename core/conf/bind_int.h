@@ -15,6 +15,10 @@ struct conf_slot {
 	void *member;
 };
 
+/* Goes down to a key; what it returns is given to conf_path_leave. */
+size_t conf_path_enter(struct conf_path *path, const char *name);
+void conf_path_leave(struct conf_path *path, size_t before);
+
 /* An error at a place, under the current path. */
 void conf_bind_fail(struct conf_bind *bind, struct conf_place place, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -7,8 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "base/ref.h"
+#include "conf/bind_int.h"
 
 struct conf {
 	struct ref ref;
@@ -104,7 +106,8 @@ parse_file(struct conf *conf, struct conf_parse *parse, const char *path)
 	struct buf text;
 
 	/* One byte more than allowed, so that a file that is too large shows. */
-	buf_init(&text, conf->limits->max_bytes + 1);
+	buf_init(
+	    &text, conf->limits->max_bytes < SIZE_MAX ? conf->limits->max_bytes + 1 : SIZE_MAX);
 	if (read_file(path, &text)) {
 		root = conf_yaml_parse(parse, path, buf_bytes(&text));
 	} else {
@@ -116,8 +119,21 @@ parse_file(struct conf *conf, struct conf_parse *parse, const char *path)
 
 /* --- merging --- */
 
-static struct conf_node *merge(
-    struct conf *conf, struct conf_node *a, struct conf_node *b, const char *key);
+static struct conf_node *merge(struct conf *conf, struct conf_node *a, struct conf_node *b);
+
+static void
+weigh(struct conf_node *node)
+{
+	node->weight = 1;
+	node->height = 1;
+	for (size_t i = 0; i < node->count; i++) {
+		const struct conf_node *child =
+		    node->kind == CONF_SEQUENCE ? node->items[i] : node->pairs[i].value;
+
+		node->weight += child->weight;
+		node->height = child->height >= node->height ? child->height + 1 : node->height;
+	}
+}
 
 static struct conf_node *
 join_sequences(struct conf *conf, const struct conf_node *a, const struct conf_node *b)
@@ -130,7 +146,36 @@ join_sequences(struct conf *conf, const struct conf_node *a, const struct conf_n
 	for (size_t i = 0; i < joined->count; i++) {
 		joined->items[i] = i < a->count ? a->items[i] : b->items[i - a->count];
 	}
+	weigh(joined);
 	return joined;
+}
+
+static struct bytes
+key_of_pair(const void *pair)
+{
+	return bytes_of(((const struct conf_pair *)pair)->key);
+}
+
+/* Puts b's pairs into merged, which has room for them; known holds those that are there. */
+static void
+merge_pairs(
+    struct conf *conf, struct conf_node *merged, const struct conf_node *b, struct map *known)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		const struct conf_pair *news = &b->pairs[i];
+		struct conf_pair *pair = map_find(known, bytes_of(news->key));
+		size_t before;
+
+		if (pair == NULL) {
+			pair = &merged->pairs[merged->count++];
+			*pair = *news;
+			map_put(known, pair);
+			continue;
+		}
+		before = conf_path_enter(&conf->bind.path, news->key);
+		pair->value = merge(conf, pair->value, news->value);
+		conf_path_leave(&conf->bind.path, before);
+	}
 }
 
 /* A new node: those of the files may stand in other places too, by aliases. */
@@ -138,40 +183,65 @@ static struct conf_node *
 merge_mappings(struct conf *conf, const struct conf_node *a, const struct conf_node *b)
 {
 	struct conf_node *merged = arena_alloc(&conf->arena, sizeof(*merged));
+	struct map known;
 
 	*merged = *a;
 	merged->pairs = arena_alloc(&conf->arena, (a->count + b->count) * sizeof(*merged->pairs));
+	map_init(&known, key_of_pair, (struct hash_key){0, 0});
 	for (size_t i = 0; i < a->count; i++) {
 		merged->pairs[i] = a->pairs[i];
+		map_put(&known, &merged->pairs[i]);
 	}
-	for (size_t i = 0; i < b->count; i++) {
-		const struct conf_pair *pair = conf_node_find(merged, b->pairs[i].key);
-
-		if (pair == NULL) {
-			merged->pairs[merged->count++] = b->pairs[i];
-		} else {
-			merged->pairs[pair - merged->pairs].value =
-			    merge(conf, pair->value, b->pairs[i].value, pair->key);
-		}
+	merge_pairs(conf, merged, b, &known);
+	map_fini(&known);
+	if (merged->count > conf->limits->max_keys) {
+		conf_errors_add(
+		    &conf->errors, b->place, conf->bind.path.text, "too many keys in one mapping");
+		merged->count = a->count;
 	}
+	weigh(merged);
 	return merged;
 }
 
+/* A key without a value says nothing; two values are one too many. */
 static struct conf_node *
-merge(struct conf *conf, struct conf_node *a, struct conf_node *b, const char *key)
+merge(struct conf *conf, struct conf_node *a, struct conf_node *b)
 {
+	if (conf_node_is_null(a)) {
+		return b;
+	}
+	if (conf_node_is_null(b)) {
+		return a;
+	}
 	if (a->kind == CONF_MAPPING && b->kind == CONF_MAPPING) {
 		return merge_mappings(conf, a, b);
 	}
 	if (a->kind == CONF_SEQUENCE && b->kind == CONF_SEQUENCE) {
 		return join_sequences(conf, a, b);
 	}
-	conf_errors_add(&conf->errors, b->place, key, "is already set in %s, line %u",
-	    a->place.file, a->place.line);
+	conf_errors_add(&conf->errors, b->place, conf->bind.path.text,
+	    "is already set in %s, line %u", a->place.file, a->place.line);
 	return a;
 }
 
 /* --- including --- */
+
+/* A file that says nothing is an empty mapping; one that is no mapping is told and taken for empty.
+ */
+static struct conf_node *
+as_mapping(struct conf *conf, struct conf_node *root)
+{
+	if (root->kind == CONF_MAPPING) {
+		return root;
+	}
+	if (!conf_node_is_null(root) && !root->failed) {
+		conf_errors_add(&conf->errors, root->place, "", "must be a mapping, not %s",
+		    conf_kind_name(root->kind));
+	}
+	*root = (struct conf_node){
+	    .kind = CONF_MAPPING, .place = root->place, .weight = 1, .height = 1};
+	return root;
+}
 
 /* The tree without its key `include`, whose node goes to *include_out (NULL when there is none). */
 static struct conf_node *
@@ -181,9 +251,6 @@ take_include(struct conf *conf, const struct conf_node *root, const struct conf_
 
 	*rest = *root;
 	*include_out = NULL;
-	if (root->kind != CONF_MAPPING) {
-		return rest;
-	}
 	rest->pairs = arena_alloc(&conf->arena, root->count * sizeof(*rest->pairs));
 	rest->count = 0;
 	for (size_t i = 0; i < root->count; i++) {
@@ -211,16 +278,32 @@ include_file(struct conf *conf, struct conf_parse *parse, struct conf_node *root
 	if (tree == NULL) {
 		return root;
 	}
-	tree = take_include(conf, tree, &include);
+	tree = take_include(conf, as_mapping(conf, tree), &include);
 	if (include != NULL) {
 		fail_include(conf, include, "an included file cannot include others");
 	}
-	if (tree->kind != CONF_MAPPING) {
-		conf_errors_add(&conf->errors, tree->place, "", "must be a mapping, not %s",
-		    conf_kind_name(tree->kind));
-		return root;
-	}
 	return merge_mappings(conf, root, tree);
+}
+
+/* The pattern from the folder of the configuration on: the folder's own name is no pattern. */
+static const char *
+pattern_beside(struct conf *conf, const char *pattern)
+{
+	const char *slash = strrchr(conf->name, '/');
+	struct buf text;
+	const char *result;
+
+	buf_init(&text, SIZE_MAX);
+	for (const char *at = conf->name; *pattern != '/' && slash != NULL && at <= slash; at++) {
+		if (strchr("*?[\\", *at) != NULL) {
+			buf_append_byte(&text, '\\');
+		}
+		buf_append_byte(&text, (uint8_t)*at);
+	}
+	buf_append_text(&text, pattern);
+	result = arena_text(&conf->arena, buf_bytes(&text));
+	buf_fini(&text);
+	return result;
 }
 
 /* One pattern; a path without wildcards must exist. */
@@ -228,18 +311,21 @@ static struct conf_node *
 include_pattern(struct conf *conf, struct conf_parse *parse, struct conf_node *root,
     const struct conf_node *pattern, size_t *files)
 {
-	const char *path;
+	const char *text;
 	glob_t found;
 
 	if (pattern->kind != CONF_SCALAR || pattern->text.len == 0) {
 		fail_include(conf, pattern, "must be a path, or a sequence of paths");
 		return root;
 	}
-	path = conf_path_beside(&conf->arena, conf->name, (const char *)pattern->text.data);
-	if (glob(path, 0, NULL, &found) != 0) {
-		if (strpbrk(path, "*?[") == NULL) {
+	text = (const char *)pattern->text.data;
+	if (glob(pattern_beside(conf, text), 0, NULL, &found) != 0) {
+		if (strpbrk(text, "*?[") == NULL) {
 			conf_errors_add(&conf->errors, pattern->place, "include",
-			    "%.256s does not exist or cannot be read", path);
+			    "%.256s does not exist or cannot be read",
+			    pattern->reference != NULL
+				? pattern->reference
+				: conf_path_beside(&conf->arena, conf->name, text));
 		}
 		return root;
 	}
@@ -282,8 +368,10 @@ conf_load(const char *path, const struct conf_limits *limits)
 	const struct conf_node *include;
 
 	if (root != NULL) {
-		root = take_include(conf, root, &include);
-		conf->root = include != NULL ? include_all(conf, &parse, root, include) : root;
+		root = take_include(conf, as_mapping(conf, root), &include);
+		conf->root = include != NULL && !conf_node_is_null(include)
+				 ? include_all(conf, &parse, root, include)
+				 : root;
 	}
 	return conf;
 }
@@ -297,8 +385,10 @@ conf_read(const char *name, struct bytes text, const struct conf_limits *limits,
 	    .errors = &conf->errors,
 	    .limits = conf->limits,
 	    .sources = sources};
+	struct conf_node *root;
 
-	conf->root = conf_yaml_parse(&parse, name, text);
+	root = conf_yaml_parse(&parse, name, text);
+	conf->root = root != NULL && conf_node_is_null(root) ? as_mapping(conf, root) : root;
 	return conf;
 }
 
@@ -368,7 +458,7 @@ conf_fail(
 bool
 conf_has_errors(const struct conf *conf)
 {
-	return conf->errors.list.count != 0;
+	return conf->errors.list.count + conf->errors.more != 0;
 }
 
 void

@@ -66,6 +66,8 @@ put_node(struct conf_dump *dump, const struct conf_node *node)
 			buf_append_text(dump->out, node->reference);
 		} else if (conf_node_is_null(node)) {
 			buf_append_text(dump->out, "null");
+		} else if (node->quoted) {
+			conf_value_quote_always(dump->out, node->text);
 		} else {
 			conf_value_quote(dump->out, node->text);
 		}
@@ -152,10 +154,6 @@ put_value(struct conf_dump *dump, const struct conf_option *option, const void *
 	if (put_reference(dump, node)) {
 		return;
 	}
-	if (option->secret) {
-		buf_append_text(dump->out, "null # not shown");
-		return;
-	}
 	switch (option->type) {
 	case CONF_BOOL:
 		buf_append_text(dump->out, *(const bool *)member ? "true" : "false");
@@ -239,6 +237,15 @@ node_of(const struct conf_schema *schema, const struct conf_option *option,
 	return pair != NULL ? pair->value : NULL;
 }
 
+/* A secret is hidden, unless it lies elsewhere and only that place is written here. */
+static bool
+is_hidden(const struct conf_option *option, const struct conf_node *node)
+{
+	bool elsewhere = node != NULL && node->reference != NULL && !node->has_default;
+
+	return option->secret && !elsewhere;
+}
+
 void
 conf_dump_struct(struct conf_dump *dump, const struct conf_schema *schema, const void *target,
     const struct conf_node *node, unsigned indent)
@@ -253,6 +260,10 @@ conf_dump_struct(struct conf_dump *dump, const struct conf_schema *schema, const
 		}
 		put_indent(dump, indent);
 		buf_printf(dump->out, "%s:", option->name);
+		if (is_hidden(option, source)) {
+			buf_append_text(dump->out, " null # not shown\n");
+			continue;
+		}
 		switch (option->type) {
 		case CONF_STRUCT:
 			buf_append_byte(dump->out, '\n');

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/str.h"
+
 void
 conf_errors_init(struct conf_errors *errors, struct arena *arena, size_t max)
 {
@@ -72,12 +74,15 @@ conf_errors_format(struct conf_errors *errors, struct buf *out)
 		qsort(errors->list.items, errors->list.count, sizeof(*errors->list.items), compare);
 	}
 	vec_each (error, &errors->list) {
-		buf_append_text(out, error->place.file);
+		str_escape(out, bytes_of(error->place.file), false);
 		if (error->place.line != 0) {
 			buf_printf(out, ":%u:%u", error->place.line, error->place.column);
 		}
-		buf_printf(out, ": %s%s%s\n", error->path, *error->path != '\0' ? ": " : "",
-		    error->sentence);
+		buf_append_text(out, ": ");
+		str_escape(out, bytes_of(error->path), false);
+		buf_append_text(out, *error->path != '\0' ? ": " : "");
+		str_escape(out, bytes_of(error->sentence), false);
+		buf_append_byte(out, '\n');
 	}
 	if (errors->more != 0) {
 		buf_printf(out, "and %zu more\n", errors->more);

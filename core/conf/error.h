@@ -42,7 +42,7 @@ void conf_errors_add(struct conf_errors *errors, struct conf_place place, const 
 void conf_errors_vadd(struct conf_errors *errors, struct conf_place place, const char *path,
     const char *format, va_list args) __attribute__((format(printf, 4, 0)));
 
-/* Appends a line for each, ordered by file, line and column. */
+/* Appends a line for each, ordered by file, line and column; nothing in it breaks a line. */
 void conf_errors_format(struct conf_errors *errors, struct buf *out);
 
 #endif

@@ -94,6 +94,35 @@ parse_number(const struct conf_slot *slot, int64_t *value_out)
 	}
 }
 
+/* Numbers and truths are not in quotes; the sentence says so where that is all that is wrong. */
+static bool
+fail_quoted(struct conf_bind *bind, const struct conf_slot *slot, const char *sentence)
+{
+	struct buf text;
+
+	if (!slot->node->quoted) {
+		return false;
+	}
+	buf_init(&text, SIZE_MAX);
+	buf_printf(&text, "%s, without quotes", sentence);
+	fail_value(bind, slot, buf_text(&text));
+	buf_fini(&text);
+	return true;
+}
+
+static const char *
+number_sentence(enum conf_type type)
+{
+	switch (type) {
+	case CONF_SIZE:
+		return conf_value_size(bytes_of(""), &(int64_t){0});
+	case CONF_DURATION:
+		return conf_value_duration(bytes_of(""), &(int64_t){0});
+	default:
+		return conf_value_int(bytes_of(""), &(int64_t){0});
+	}
+}
+
 /* Numbers, and words in their place. */
 static void
 bind_number(struct conf_bind *bind, const struct conf_slot *slot)
@@ -103,6 +132,9 @@ bind_number(struct conf_bind *bind, const struct conf_slot *slot)
 	const char *sentence;
 
 	if (conf_value_word(slot->node->text, option->words, member)) {
+		return;
+	}
+	if (fail_quoted(bind, slot, number_sentence(option->type))) {
 		return;
 	}
 	sentence = parse_number(slot, &value);
@@ -125,7 +157,9 @@ conf_scalar_bind(struct conf_bind *bind, const struct conf_slot *slot)
 	switch (slot->option->type) {
 	case CONF_BOOL:
 		sentence = conf_value_bool(slot->node->text, slot->member);
-		if (sentence != NULL) {
+		if (sentence == NULL) {
+			(void)fail_quoted(bind, slot, "must be true or false");
+		} else {
 			fail_value(bind, slot, sentence);
 		}
 		break;

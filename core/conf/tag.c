@@ -9,29 +9,38 @@
 #include "base/utf8.h"
 #include "conf/value.h"
 
-static void
-fail(const struct conf_parse *parse, const struct conf_node *node, const char *sentence)
+/* The node has no value; binding passes over it. */
+static void __attribute__((format(printf, 3, 4)))
+fail(const struct conf_parse *parse, struct conf_node *node, const char *format, ...)
 {
-	conf_errors_add(parse->errors, node->place, "", "%s", sentence);
+	va_list args;
+
+	va_start(args, format);
+	conf_errors_vadd(parse->errors, node->place, "", format, args);
+	va_end(args);
+	*node = (struct conf_node){.kind = CONF_SCALAR,
+	    .failed = true,
+	    .place = node->place,
+	    .weight = node->weight,
+	    .height = node->height,
+	    .text = {(const uint8_t *)"", 0}};
 }
 
 static void
 set_value(const struct conf_parse *parse, struct conf_node *node, const char *reference,
     struct bytes value)
 {
-	struct arena *arena = parse->arena;
-
 	if (value.len > parse->limits->max_value || utf8_classify(value) >= UTF8_NUL) {
-		conf_errors_add(parse->errors, node->place, "",
-		    "the value that this brings is too long, or no text");
-		value.len = 0;
+		fail(parse, node, "the value that this brings is too long, or no text");
+		return;
 	}
-	*node =
-	    (struct conf_node){.kind = CONF_SCALAR, .place = node->place, .weight = node->weight};
-	node->quoted = true; /* whatever it says, it is text and not null */
-	node->reference = reference;
+	*node = (struct conf_node){.kind = CONF_SCALAR,
+	    .place = node->place,
+	    .weight = node->weight,
+	    .height = node->height,
+	    .reference = reference};
 	node->text.len = value.len;
-	node->text.data = (const uint8_t *)arena_text(arena, value);
+	node->text.data = (const uint8_t *)arena_text(parse->arena, value);
 }
 
 /* The reference as YAML that reads back: "!env NAME", "!env {name: NAME, default: TEXT}" or "!file
@@ -56,14 +65,18 @@ make_reference(
 	return reference;
 }
 
+/* A scalar of a mapping, or NULL; one that came from elsewhere is a secret, and none to build on.
+ */
 static const char *
 scalar_of(const struct conf_node *node, const char *key)
 {
 	const struct conf_pair *pair = conf_node_find(node, key);
+	const struct conf_node *value = pair != NULL ? pair->value : NULL;
 
-	return pair != NULL && pair->value->kind == CONF_SCALAR
-		   ? (const char *)pair->value->text.data
-		   : NULL;
+	if (value == NULL || value->kind != CONF_SCALAR || value->reference != NULL) {
+		return NULL;
+	}
+	return (const char *)value->text.data;
 }
 
 /* !env NAME, or !env {name: NAME, default: TEXT}. */
@@ -86,11 +99,18 @@ resolve_env(const struct conf_parse *parse, struct conf_node *node)
 	}
 	value = sources != NULL && sources->env != NULL ? sources->env(name) : NULL;
 	if (value == NULL && fallback == NULL) {
-		conf_errors_add(parse->errors, node->place, "",
-		    "the environment variable %.64s is not set", name);
+		fail(parse, node, "the environment variable %.64s is not set", name);
+		return;
 	}
-	value = value != NULL ? value : fallback != NULL ? fallback : "";
+	value = value != NULL ? value : fallback;
 	set_value(parse, node, make_reference(parse, "!env", name, fallback), bytes_of(value));
+	node->has_default = fallback != NULL;
+}
+
+static bool
+is_line_end(uint8_t byte)
+{
+	return byte == '\n' || byte == '\r';
 }
 
 /* !file PATH: the file's text without the newline at its end. */
@@ -107,18 +127,22 @@ resolve_file(const struct conf_parse *parse, const char *file, struct conf_node 
 	}
 	path = conf_path_beside(parse->arena, file, (const char *)node->text.data);
 	/* One byte more than allowed, so that a file that is too large shows. */
-	buf_init(&text, parse->limits->max_value + 1);
+	buf_init(
+	    &text, parse->limits->max_value < SIZE_MAX ? parse->limits->max_value + 1 : SIZE_MAX);
 	errno = 0;
 	if (sources == NULL || sources->file == NULL || !sources->file(path, &text)) {
-		conf_errors_add(parse->errors, node->place, "", "%.256s cannot be read: %s", path,
+		fail(parse, node, "%.256s cannot be read: %s", path,
 		    errno != 0 ? strerror(errno) : "files are not allowed here");
+	} else if (text.failed) {
+		fail(parse, node, "%.256s is too long", path);
+	} else {
+		while (text.len != 0 && is_line_end(text.data[text.len - 1])) {
+			text.len--;
+		}
+		set_value(parse, node,
+		    make_reference(parse, "!file", (const char *)node->text.data, NULL),
+		    buf_bytes(&text));
 	}
-	while (
-	    text.len != 0 && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r')) {
-		text.len--;
-	}
-	set_value(parse, node, make_reference(parse, "!file", (const char *)node->text.data, NULL),
-	    buf_bytes(&text));
 	buf_fini_wiped(&text);
 }
 
@@ -133,7 +157,6 @@ conf_tag_apply(
 	} else if (strcmp(tag, YAML_STR_TAG) == 0 && node->kind == CONF_SCALAR) {
 		node->quoted = true;
 	} else if (strcmp(tag, "!") != 0) {
-		conf_errors_add(parse->errors, node->place, "",
-		    "the tag %.64s is unknown; there are !env and !file", tag);
+		fail(parse, node, "the tag %.64s is unknown; there are !env and !file", tag);
 	}
 }

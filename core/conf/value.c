@@ -35,6 +35,12 @@ conf_value_int(struct bytes text, int64_t *value_out)
 	return str_to_i64(text, value_out) ? NULL : "must be a whole number";
 }
 
+static bool
+is_letter(uint8_t c)
+{
+	return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
 /* Takes digits and a unit off the front and adds them to *sum; false when there are none or the sum
  * overflows. */
 static bool
@@ -138,20 +144,35 @@ conf_value_format(struct buf *out, const struct conf_option *option, int64_t val
 	}
 }
 
-/* Nothing in it that YAML gives a meaning, and not empty. */
+static bool
+is_alphanumeric(uint8_t c)
+{
+	return (c >= '0' && c <= '9') || is_letter(c);
+}
+
+/* Nothing in it that YAML gives a meaning: letters and digits, and within these _ / . - */
 static bool
 is_plain(struct bytes text)
 {
-	static const char safe[] =
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_/.-";
+	bool has_word = false;
 
 	for (size_t i = 0; i < text.len; i++) {
-		if (memchr(safe, text.data[i], sizeof(safe) - 1) == NULL) {
+		bool word = is_alphanumeric(text.data[i]);
+
+		if (!word && memchr("_/.-", text.data[i], 4) == NULL) {
 			return false;
 		}
+		has_word = has_word || word;
 	}
-	return text.len != 0 && *text.data != '-' && *text.data != '.' &&
-	       !bytes_equal_text(text, "null");
+	return has_word && !bytes_equal_text(text, "null");
+}
+
+/* Characters that show, and mean themselves between double quotes. */
+static bool
+is_visible(uint32_t code, struct bytes one)
+{
+	return utf8_classify(one) == UTF8_PLAIN && code != '"' && code != '\\' && code != 0xfeff &&
+	       code != 0x2028 && code != 0x2029;
 }
 
 void
@@ -159,9 +180,32 @@ conf_value_quote(struct buf *out, struct bytes text)
 {
 	if (is_plain(text)) {
 		buf_append_bytes(out, text);
-		return;
+	} else {
+		conf_value_quote_always(out, text);
 	}
+}
+
+void
+conf_value_quote_always(struct buf *out, struct bytes text)
+{
 	buf_append_byte(out, '"');
-	str_escape(out, text, true);
+	while (text.len != 0) {
+		uint32_t code = 0xfffd; /* what stands for a malformed byte */
+		size_t len = utf8_next(text, &code);
+
+		if (len == 0) {
+			len = 1;
+			buf_append_text(out, "\\ufffd");
+		} else if (is_visible(code, bytes_make(text.data, len))) {
+			buf_append(out, text.data, len);
+		} else if (code == '\n' || code == '\t') {
+			buf_append_text(out, code == '\n' ? "\\n" : "\\t");
+		} else if (code == '"' || code == '\\') {
+			buf_printf(out, "\\%c", (int)code);
+		} else {
+			buf_printf(out, code > 0xffff ? "\\U%08x" : "\\u%04x", code);
+		}
+		text = bytes_skip(text, len);
+	}
 	buf_append_byte(out, '"');
 }

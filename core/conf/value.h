@@ -25,4 +25,7 @@ void conf_value_format(struct buf *out, const struct conf_option *option, int64_
 /* Text as a YAML scalar on one line: plain where that is safe, else in double quotes. */
 void conf_value_quote(struct buf *out, struct bytes text);
 
+/* Always in double quotes: text that must stay text. */
+void conf_value_quote_always(struct buf *out, struct bytes text);
+
 #endif

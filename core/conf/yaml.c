@@ -13,6 +13,7 @@
 
 #include <yaml.h>
 
+#include "base/map.h"
 #include "base/utf8.h"
 #include "conf/tag.h"
 
@@ -26,6 +27,8 @@ const struct conf_limits conf_default_limits = {
     .max_errors = 100,
 };
 
+enum { MAX_DIRECTIVES = 16 };
+
 struct anchor {
 	const char *name;
 	struct conf_node *node;
@@ -37,7 +40,7 @@ struct state {
 	struct bytes text;
 	yaml_parser_t parser;
 	yaml_event_t event; /* the current one; deleted by next() */
-	VEC(struct anchor) anchors;
+	struct map anchors; /* the latest of each name, as YAML has it */
 	unsigned depth;
 	bool stopped; /* a fault after which nothing more is read */
 };
@@ -83,18 +86,31 @@ fault(struct state *state, struct conf_place place, const char *sentence)
 	conf_errors_add(state->parse->errors, place, "", "%s", sentence);
 }
 
+/* libyaml counts characters. */
+static uint8_t
+byte_at_character(struct bytes text, size_t index)
+{
+	size_t at = 0;
+
+	for (; at < text.len && index != 0; index--) {
+		for (at++; at < text.len && (text.data[at] & 0xc0) == 0x80;) {
+			at++;
+		}
+	}
+	return at < text.len ? text.data[at] : 0;
+}
+
 /* libyaml's own words, with a hint for the commonest slip. */
 static void
 stop_on_syntax(struct state *state)
 {
 	yaml_parser_t *parser = &state->parser;
-	size_t at = parser->problem_mark.index;
 	const char *problem = parser->problem != NULL ? parser->problem : "not valid YAML";
 
 	if (parser->error == YAML_MEMORY_ERROR) {
 		stop(state, (struct conf_place){state->file, 0, 0}, "out of memory");
-	} else if (parser->error == YAML_SCANNER_ERROR && at < state->text.len &&
-		   state->text.data[at] == '\t') {
+	} else if (parser->error == YAML_SCANNER_ERROR &&
+		   byte_at_character(state->text, parser->problem_mark.index) == '\t') {
 		stop(state, place_of(state, parser->problem_mark),
 		    "a tab stands where YAML wants blanks");
 	} else if (parser->error == YAML_READER_ERROR) {
@@ -117,6 +133,36 @@ next(struct state *state)
 		return false;
 	}
 	return true;
+}
+
+static const yaml_char_t *
+event_anchor(const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_SCALAR_EVENT:
+		return event->data.scalar.anchor;
+	case YAML_SEQUENCE_START_EVENT:
+		return event->data.sequence_start.anchor;
+	case YAML_MAPPING_START_EVENT:
+		return event->data.mapping_start.anchor;
+	default:
+		return NULL;
+	}
+}
+
+static const yaml_char_t *
+event_tag(const yaml_event_t *event)
+{
+	switch (event->type) {
+	case YAML_SCALAR_EVENT:
+		return event->data.scalar.tag;
+	case YAML_SEQUENCE_START_EVENT:
+		return event->data.sequence_start.tag;
+	case YAML_MAPPING_START_EVENT:
+		return event->data.mapping_start.tag;
+	default:
+		return NULL;
+	}
 }
 
 /* --- nodes --- */
@@ -145,15 +191,25 @@ new_node(struct state *state, enum conf_kind kind)
 	node->kind = kind;
 	node->place = place;
 	node->weight = 1;
+	node->height = 1;
 	return node;
+}
+
+static struct bytes
+key_of_anchor(const void *anchor)
+{
+	return bytes_of(((const struct anchor *)anchor)->name);
 }
 
 static void
 add_anchor(struct state *state, const char *name, struct conf_node *node)
 {
+	struct anchor *anchor;
+
 	if (name != NULL && node != NULL) {
-		vec_push(&state->anchors,
-		    (struct anchor){arena_text(state->parse->arena, bytes_of(name)), node});
+		anchor = arena_alloc(state->parse->arena, sizeof(*anchor));
+		*anchor = (struct anchor){name, node};
+		map_put(&state->anchors, anchor);
 	}
 }
 
@@ -162,17 +218,17 @@ parse_alias(struct state *state)
 {
 	struct conf_place place = place_of(state, state->event.start_mark);
 	const char *name = (const char *)state->event.data.alias.anchor;
+	const struct anchor *anchor = map_find(&state->anchors, bytes_of(name));
 
-	/* The latest of that name, as YAML has it. */
-	for (size_t i = state->anchors.count; i-- != 0;) {
-		struct anchor *anchor = &state->anchors.items[i];
-
-		if (strcmp(anchor->name, name) == 0) {
-			return add_weight(state, place, anchor->node->weight) ? anchor->node : NULL;
-		}
+	if (anchor == NULL) {
+		stop(state, place, "an alias names no anchor that is complete before it");
+		return NULL;
 	}
-	stop(state, place, "an alias names no anchor that is complete before it");
-	return NULL;
+	if (anchor->node->height > state->parse->limits->max_depth - state->depth + 1) {
+		stop(state, place, "nested too deeply");
+		return NULL;
+	}
+	return add_weight(state, place, anchor->node->weight) ? anchor->node : NULL;
 }
 
 static struct conf_node *
@@ -199,6 +255,13 @@ parse_scalar(struct state *state)
 	return node;
 }
 
+static void
+grow_by(struct conf_node *node, const struct conf_node *child)
+{
+	node->weight += child->weight;
+	node->height = child->height >= node->height ? child->height + 1 : node->height;
+}
+
 static struct conf_node *
 parse_sequence(struct state *state)
 {
@@ -209,7 +272,7 @@ parse_sequence(struct state *state)
 		struct conf_node *item = parse_node(state);
 
 		if (item != NULL) {
-			node->weight += item->weight;
+			grow_by(node, item);
 			vec_push(&items, item);
 		}
 	}
@@ -255,20 +318,44 @@ check_duplicates(struct state *state, const struct conf_node *node)
 	mem_free(&sorted);
 }
 
-/* The key of a pair; "" after a fault. */
+/* What is wrong with the current event as a key, or NULL. */
+static const char *
+judge_key(const struct state *state)
+{
+	const yaml_event_t *event = &state->event;
+	struct bytes text;
+
+	if (event->type != YAML_SCALAR_EVENT) {
+		return "a key must be a plain word";
+	}
+	text = bytes_make(event->data.scalar.value, event->data.scalar.length);
+	if (text.len > state->parse->limits->max_value) {
+		return "a key is too long";
+	}
+	if (utf8_classify(text) >= UTF8_NUL) {
+		return "a key contains a NUL character";
+	}
+	if (bytes_equal_text(text, "<<")) {
+		return "merge keys (<<) are not supported; use an alias for a whole value";
+	}
+	return NULL;
+}
+
+/* The key of a pair; NULL after a fault. */
 static const char *
 parse_key(struct state *state)
 {
 	struct conf_place place = place_of(state, state->event.start_mark);
+	const char *tag = (const char *)event_tag(&state->event);
+	const char *sentence = judge_key(state);
 
-	if (state->event.type != YAML_SCALAR_EVENT) {
-		stop(state, place, "a key must be a plain word");
-		return "";
+	if (sentence != NULL) {
+		stop(state, place, sentence);
+		return NULL;
 	}
-	if (strcmp((const char *)state->event.data.scalar.value, "<<") == 0) {
-		stop(state, place,
-		    "merge keys (<<) are not supported; use an alias for a whole value");
-		return "";
+	if (tag != NULL && strcmp(tag, "!") != 0 && strcmp(tag, YAML_STR_TAG) != 0) {
+		conf_errors_add(state->parse->errors, place, "",
+		    "the tag %.64s stands before a key, where it means nothing", tag);
 	}
 	return arena_text(state->parse->arena,
 	    bytes_make(state->event.data.scalar.value, state->event.data.scalar.length));
@@ -284,10 +371,6 @@ parse_mapping(struct state *state)
 		struct conf_pair pair = {.place = place_of(state, state->event.start_mark)};
 
 		pair.key = parse_key(state);
-		if (state->event.type == YAML_SCALAR_EVENT &&
-		    state->event.data.scalar.length > state->parse->limits->max_value) {
-			stop(state, pair.place, "a key is too long");
-		}
 		if (pairs.count == state->parse->limits->max_keys) {
 			stop(state, pair.place, "too many keys in one mapping");
 		}
@@ -296,7 +379,7 @@ parse_mapping(struct state *state)
 		}
 		pair.value = parse_node(state);
 		if (pair.value != NULL) {
-			node->weight += pair.value->weight;
+			grow_by(node, pair.value);
 			vec_push(&pairs, pair);
 		}
 	}
@@ -311,36 +394,6 @@ parse_mapping(struct state *state)
 }
 
 /* --- any node --- */
-
-static const yaml_char_t *
-event_anchor(const yaml_event_t *event)
-{
-	switch (event->type) {
-	case YAML_SCALAR_EVENT:
-		return event->data.scalar.anchor;
-	case YAML_SEQUENCE_START_EVENT:
-		return event->data.sequence_start.anchor;
-	case YAML_MAPPING_START_EVENT:
-		return event->data.mapping_start.anchor;
-	default:
-		return NULL;
-	}
-}
-
-static const yaml_char_t *
-event_tag(const yaml_event_t *event)
-{
-	switch (event->type) {
-	case YAML_SCALAR_EVENT:
-		return event->data.scalar.tag;
-	case YAML_SEQUENCE_START_EVENT:
-		return event->data.sequence_start.tag;
-	case YAML_MAPPING_START_EVENT:
-		return event->data.mapping_start.tag;
-	default:
-		return NULL;
-	}
-}
 
 static const char *
 keep(struct state *state, const yaml_char_t *text)
@@ -393,11 +446,28 @@ parse_node(struct state *state)
 
 /* --- the text --- */
 
+/* Lines that begin with %: libyaml compares each directive with all before it. */
+static size_t
+count_directives(struct bytes text)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		count += text.data[i] == '%' && (i == 0 || text.data[i - 1] == '\n');
+	}
+	return count;
+}
+
 static bool
 check_text(struct state *state)
 {
 	if (state->text.len > state->parse->limits->max_bytes) {
 		stop(state, (struct conf_place){state->file, 0, 0}, "the file is too large");
+		return false;
+	}
+	if (count_directives(state->text) > MAX_DIRECTIVES) {
+		stop(state, (struct conf_place){state->file, 0, 0},
+		    "too many lines begin with %, which makes them directives");
 		return false;
 	}
 	if (utf8_classify(state->text) < UTF8_NUL) {
@@ -429,19 +499,22 @@ parse_document(struct state *state)
 		stop(state, place_of(state, state->event.start_mark), "a second document begins");
 		return NULL;
 	}
-	if (root->kind == CONF_SCALAR && conf_node_is_null(root)) {
-		root->kind = CONF_MAPPING;
-	}
 	return root;
 }
 
 struct conf_node *
 conf_yaml_parse(struct conf_parse *parse, const char *file, struct bytes text)
 {
+	static const struct bytes mark = {(const uint8_t *)"\xef\xbb\xbf", 3};
 	struct state state = {.parse = parse, .text = text};
 	struct conf_node *root = NULL;
 
+	if (bytes_starts_with(text, mark)) {
+		state.text = bytes_skip(text, mark.len);
+	}
+
 	state.file = arena_text(parse->arena, bytes_of(file));
+	map_init(&state.anchors, key_of_anchor, (struct hash_key){0, 0});
 	if (!check_text(&state)) {
 		return NULL;
 	}
@@ -450,11 +523,12 @@ conf_yaml_parse(struct conf_parse *parse, const char *file, struct bytes text)
 		return NULL;
 	}
 	yaml_parser_set_encoding(&state.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&state.parser, text.data, text.len);
+	yaml_parser_set_input_string(&state.parser,
+	    state.text.len != 0 ? state.text.data : (const uint8_t *)"", state.text.len);
 	root = parse_document(&state);
 	yaml_event_delete(&state.event);
 	yaml_parser_delete(&state.parser);
-	vec_fini(&state.anchors);
+	map_fini(&state.anchors);
 	return state.stopped ? NULL : root;
 }
 
@@ -474,7 +548,7 @@ conf_node_find(const struct conf_node *node, const char *key)
 bool
 conf_node_is_null(const struct conf_node *node)
 {
-	return node->kind == CONF_SCALAR && !node->quoted &&
+	return node->kind == CONF_SCALAR && !node->quoted && node->reference == NULL &&
 	       (node->text.len == 0 || bytes_equal_text(node->text, "~") ||
 		   bytes_equal_text(node->text, "null"));
 }

@@ -25,7 +25,10 @@ struct conf_pair {
 
 struct conf_node {
 	enum conf_kind kind;
-	bool quoted; /* a scalar in quotes, or a block: text, never null or a number */
+	bool quoted;      /* a scalar in quotes, or a block: text, never null or a number */
+	bool failed;      /* its value could not be had, which was told: binding passes over it */
+	bool has_default; /* of a reference: it names a default */
+	unsigned height;  /* levels in this subtree, 1 for a scalar */
 	struct conf_place place;
 	struct bytes text;     /* of a scalar: its value, NUL terminated */
 	const char *reference; /* YAML text of where the value came from, "!env NAME"; else NULL */
@@ -72,7 +75,7 @@ struct conf_node *conf_yaml_parse(struct conf_parse *parse, const char *file, st
 /* The pair with this key, or NULL; for a mapping. */
 const struct conf_pair *conf_node_find(const struct conf_node *node, const char *key);
 
-/* Nothing was written: no text, ~ or null, not in quotes. */
+/* Nothing was written: no text, ~ or null, not in quotes and not from elsewhere. */
 bool conf_node_is_null(const struct conf_node *node);
 
 /* "a mapping", "a sequence", "a value": for sentences. */

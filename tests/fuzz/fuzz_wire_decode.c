@@ -84,7 +84,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	decoder.version = (uint8_t[]){0, 3, 4, 5}[*data & 3];
 	decoder.receiver = *data & 4 ? WIRE_CLIENT : WIRE_SERVER;
 	decoder.lenient = (*data & 8) != 0;
-	decoder.restricted = (*data & 16) != 0;
+	decoder.allow_control = (*data & 16) != 0;
 	decoder.max_packet_size = *data & 32 ? 64 : 0;
 	for (rest = bytes_make(data + 1, size - 1); rest.len != 0;) {
 		struct wire_outcome outcome = check(&decoder, rest);

@@ -40,7 +40,8 @@ require_equal_text(const struct wire_packet *a, const struct wire_packet *b)
 static void
 round_trip(struct wire_decoder decoder, const struct wire_packet *packet, size_t original_size)
 {
-	struct wire_encoder encoder = {.version = decoder.version};
+	struct wire_encoder encoder = {.version = decoder.version,
+	    .sender = decoder.receiver == WIRE_SERVER ? WIRE_CLIENT : WIRE_SERVER};
 	size_t size = wire_encode(&encoder, packet, NULL, 0);
 	uint8_t *out = mem_alloc(size);
 	struct wire_packet again;
@@ -58,7 +59,7 @@ static void
 deliver(const struct wire_publish *publish)
 {
 	const struct wire_decoder decoder = {
-	    .version = WIRE_V5, .receiver = WIRE_CLIENT, .restricted = true};
+	    .version = WIRE_V5, .receiver = WIRE_CLIENT, .allow_control = true};
 	struct wire_publish_head head;
 	struct wire_publish_size size;
 	struct wire_packet packet;
@@ -91,7 +92,7 @@ deliver(const struct wire_publish *publish)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct wire_decoder decoder = {.restricted = true};
+	struct wire_decoder decoder = {.allow_control = true};
 	struct wire_outcome outcome;
 	struct wire_packet packet;
 
