@@ -15,6 +15,7 @@ static void
 take_props(struct msg_draft *draft, const struct wire_props *props)
 {
 	draft->props = props->block;
+	draft->flags &= (uint8_t)~MSG_EXPIRES;
 	if (wire_props_has(props, WIRE_MESSAGE_EXPIRY_INTERVAL)) {
 		draft->flags |= MSG_EXPIRES;
 		draft->expiry_s = wire_props_number(props, WIRE_MESSAGE_EXPIRY_INTERVAL, 0);
@@ -55,7 +56,6 @@ msg_draft_fini(struct msg_draft *draft)
 {
 	free_scraps(draft);
 	mem_free(&draft->copy);
-	draft->adoptable = false;
 }
 
 /* --- replacing --- */
@@ -73,7 +73,6 @@ replace(struct msg_draft *draft, struct bytes *view, struct bytes value)
 	}
 	scrap->next = draft->scraps;
 	draft->scraps = scrap;
-	draft->adoptable = false;
 	*view = (struct bytes){scrap->data, value.len};
 	return 0;
 }
@@ -87,13 +86,22 @@ msg_draft_set_topic(struct msg_draft *draft, struct bytes topic)
 int
 msg_draft_set_payload(struct msg_draft *draft, struct bytes payload)
 {
-	return replace(draft, &draft->payload, payload);
+	return payload.len > WIRE_MAX_REMAINING_LENGTH ? ERR_LIMIT
+						       : replace(draft, &draft->payload, payload);
 }
 
 int
 msg_draft_set_props(struct msg_draft *draft, struct bytes props)
 {
-	return replace(draft, &draft->props, props);
+	struct wire_props index;
+	int error = props.len > WIRE_MAX_REMAINING_LENGTH ? ERR_LIMIT
+							  : replace(draft, &draft->props, props);
+
+	if (error == 0) {
+		(void)wire_props_index(&index, draft->props);
+		take_props(draft, &index);
+	}
+	return error;
 }
 
 /* --- packing --- */
@@ -156,10 +164,17 @@ pack(const struct msg_draft *draft)
 {
 	size_t room = 2 + draft->topic.len + draft->props.len + draft->payload.len +
 		      draft->client_id.len + draft->username.len;
-	struct msg *msg = mem_try_alloc(msg_size_for(room));
 	struct wire_writer writer;
+	struct msg *msg;
 	size_t props_at;
 
+	if (err_impossible(draft->topic.len > WIRE_MAX_STRING ||
+			   draft->payload.len > WIRE_MAX_REMAINING_LENGTH ||
+			   draft->client_id.len > WIRE_MAX_STRING ||
+			   draft->username.len > WIRE_MAX_STRING)) {
+		return NULL;
+	}
+	msg = mem_try_alloc(msg_size_for(room));
 	if (msg == NULL) {
 		return NULL;
 	}
@@ -181,16 +196,23 @@ pack(const struct msg_draft *draft)
 
 /* --- owning and sealing --- */
 
-static void
-point_into(struct msg_draft *draft, struct msg *copy)
+static bool
+is_view_of(struct bytes view, struct bytes part)
 {
-	draft->topic = msg_topic(copy);
-	draft->props = msg_props(copy);
-	draft->payload = msg_payload(copy);
-	draft->client_id = msg_client_id(copy);
-	draft->username = msg_username(copy);
-	draft->copy = copy;
-	draft->adoptable = true;
+	return view.len == part.len && (view.len == 0 || view.data == part.data);
+}
+
+/* There is a copy, and nothing was replaced since it was made. */
+static bool
+copy_is_current(const struct msg_draft *draft)
+{
+	const struct msg *copy = draft->copy;
+
+	return copy != NULL && is_view_of(draft->topic, msg_topic(copy)) &&
+	       is_view_of(draft->props, msg_props(copy)) &&
+	       is_view_of(draft->payload, msg_payload(copy)) &&
+	       is_view_of(draft->client_id, msg_client_id(copy)) &&
+	       is_view_of(draft->username, msg_username(copy));
 }
 
 int
@@ -198,7 +220,7 @@ msg_draft_own(struct msg_draft *draft)
 {
 	struct msg *copy;
 
-	if (draft->adoptable) {
+	if (copy_is_current(draft)) {
 		return 0;
 	}
 	copy = pack(draft);
@@ -206,20 +228,26 @@ msg_draft_own(struct msg_draft *draft)
 		return ERR_NOMEM;
 	}
 	msg_draft_fini(draft);
-	point_into(draft, copy);
+	draft->topic = msg_topic(copy);
+	draft->props = msg_props(copy);
+	draft->payload = msg_payload(copy);
+	draft->client_id = msg_client_id(copy);
+	draft->username = msg_username(copy);
+	draft->copy = copy;
 	return 0;
 }
 
 struct msg *
 msg_seal(struct msg_draft *draft)
 {
-	struct msg *msg = draft->adoptable ? draft->copy : pack(draft);
+	bool adopts = copy_is_current(draft);
+	struct msg *msg = adopts ? draft->copy : pack(draft);
 
 	if (msg == NULL) {
 		return NULL;
 	}
 	set_fields(msg, draft);
-	if (draft->adoptable) {
+	if (adopts) {
 		draft->copy = NULL;
 	}
 	msg_draft_fini(draft);

@@ -6,7 +6,7 @@
  * adopts that copy.
  *
  *     msg_draft_of_publish(&draft, &packet.publish);
- *     … set client_id, username, born … ; msg_draft_set_topic(&draft, full_topic); …
+ *     … set client_id, username, born …, now or later; msg_draft_set_topic(&draft, full_topic); …
  *     msg = msg_seal(&draft);        (or msg_draft_fini(&draft), when it is refused)
  */
 #ifndef MSG_DRAFT_H
@@ -32,7 +32,6 @@ struct msg_draft {
 	uint8_t flags; /* enum msg_flag */
 
 	/* The draft's own affairs. */
-	bool adoptable;           /* all views are those of `copy` */
 	struct msg *copy;         /* of msg_draft_own */
 	struct msg_scrap *scraps; /* memory of replaced values */
 };
@@ -47,8 +46,10 @@ void msg_draft_of_will(struct msg_draft *draft, const struct wire_will *will);
 void msg_draft_fini(struct msg_draft *draft);
 
 /*
- * Replacing a value by a copy of the given one. 0, or ERR_NOMEM, and then nothing has changed;
- * ERR_LIMIT for a topic above 65535 bytes. The caller has checked topics and blocks.
+ * Replacing a value by a copy of the given one. 0; or ERR_NOMEM, or ERR_LIMIT above what MQTT can
+ * say (a topic of 65535 bytes, a payload of 268435455), and then nothing has changed. The caller
+ * has checked topics and blocks. Properties bring their Message Expiry Interval, or its absence,
+ * with them.
  */
 int msg_draft_set_topic(struct msg_draft *draft, struct bytes topic);
 int msg_draft_set_payload(struct msg_draft *draft, struct bytes payload);

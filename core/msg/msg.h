@@ -28,12 +28,12 @@ enum msg_flag {
 struct msg {
 	struct ref ref;
 	uint32_t payload_len;
-	int64_t born_mono_ms; /* when it was accepted, by the monotonic clock */
-	int64_t born_wall_ms; /* and by UNIX time, for the store */
-	uint64_t store_id;    /* set once, by who writes the first row of it; 0 = none */
-	uint32_t store_rows;  /* store's thread only: rows that name it */
-	uint32_t origin;      /* node that accepted it; 0 = this one */
-	uint32_t expiry_s;    /* Message Expiry Interval as received, if MSG_EXPIRES */
+	int64_t born_mono_ms;      /* when it was accepted, by the monotonic clock */
+	int64_t born_wall_ms;      /* and by UNIX time, for the store */
+	_Atomic uint64_t store_id; /* see msg_store_id_set; 0 = none */
+	uint32_t store_rows;       /* store's thread only: rows that name it */
+	uint32_t origin;           /* node that accepted it; 0 = this one */
+	uint32_t expiry_s;         /* Message Expiry Interval as received, if MSG_EXPIRES */
 	uint32_t props_len;
 	uint16_t topic_len;
 	uint16_t client_id_len;
@@ -111,6 +111,12 @@ msg_ref(struct msg *msg)
 
 /* Gives the caller's reference up and makes it NULL; the last one frees. Any thread. */
 void msg_unref(struct msg **msg);
+
+/*
+ * Names the message for the store: by the first worker that writes a row of it, whichever comes
+ * first. Returns the id in force. Any thread.
+ */
+uint64_t msg_store_id_set(struct msg *msg, uint64_t id);
 
 /*
  * The Message Expiry Interval for a delivery that begins now: whole seconds that are left

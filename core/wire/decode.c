@@ -97,20 +97,24 @@ read_protocol(struct wire_reader *reader, struct wire_connect *connect)
 	struct bytes name = wire_read_string(reader);
 	uint8_t level = wire_read_u8(reader);
 	uint8_t version = level & 0x7f;
-	bool known;
+	bool bridge = (level & 0x80) != 0;
+	bool is_v31 = bytes_equal_text(name, "MQIsdp");
 
-	connect->bridge = (level & 0x80) != 0;
-	if (bytes_equal_text(name, "MQTT")) {
-		known = version == WIRE_V311 || (version == WIRE_V5 && !connect->bridge);
-	} else {
-		known = bytes_equal_text(name, "MQIsdp") && version == WIRE_V31;
+	if (wire_reader_failed(reader)) {
+		return;
 	}
-	if (!known) {
+	connect->level = level;
+	connect->is_mqtt = is_v31 || bytes_equal_text(name, "MQTT");
+	if (connect->is_mqtt &&
+	    (is_v31 ? version == WIRE_V31
+		    : version == WIRE_V311 || (version == WIRE_V5 && !bridge))) {
+		connect->version = version;
+		connect->bridge = bridge;
+	} else {
 		wire_reader_fail(reader, WIRE_REASON_UNSUPPORTED_PROTOCOL_VERSION,
 		    "the protocol name and version are not known"); /* [MQTT-3.1.2-1] [MQTT-3.1.2-2]
 								     */
 	}
-	connect->version = wire_reader_failed(reader) ? 0 : version;
 }
 
 static void
@@ -127,7 +131,10 @@ read_connect_flags(struct wire_reader *reader, struct wire_connect *connect)
 	if ((flags & CONNECT_RESERVED) != 0) {
 		malformed(reader, "the reserved connect flag is set"); /* [MQTT-3.1.2-3] */
 	}
-	if (!connect->has_will && (flags & (CONNECT_WILL_QOS | CONNECT_WILL_RETAIN)) != 0) {
+	if (!connect->has_will && connect->version == WIRE_V31) {
+		connect->will.qos = 0; /* MQTT 3.1 disregards them then */
+		connect->will.retain = false;
+	} else if (!connect->has_will && (flags & (CONNECT_WILL_QOS | CONNECT_WILL_RETAIN)) != 0) {
 		malformed(reader, "Will QoS or Will Retain without a Will");
 	} /* [MQTT-3.1.2-11] [MQTT-3.1.2-13] */
 	if (connect->will.qos == 3) {
@@ -169,8 +176,8 @@ read_will(struct wire_reader *reader, struct wire_connect *connect)
 	}
 	will->topic = wire_read_prefixed(reader);
 	if (!wire_reader_failed(reader)) {
-		wire_reader_check_topic(
-		    reader, wire_topic_name_check(will->topic, reader->restricted));
+		wire_reader_fail_topic(
+		    reader, wire_topic_name_check(will->topic, reader->allow_control));
 	} /* [MQTT-3.1.3-11] */
 	will->payload = wire_read_prefixed(reader);
 }
@@ -207,7 +214,6 @@ decode_connect(const struct scope *scope, struct wire_reader *reader, struct wir
 	struct wire_connect *connect = &packet->connect;
 
 	(void)scope;
-	connect->version = 0;
 	read_protocol(reader, connect);
 	read_connect_flags(reader, connect);
 	connect->keep_alive = wire_read_u16(reader);
@@ -263,8 +269,8 @@ decode_publish(const struct scope *scope, struct wire_reader *reader, struct wir
 	publish->retain = (scope->flags & 1) != 0;
 	publish->topic = wire_read_prefixed(reader);
 	if (publish->topic.len != 0) {
-		wire_reader_check_topic(
-		    reader, wire_topic_name_check(publish->topic, reader->restricted));
+		wire_reader_fail_topic(
+		    reader, wire_topic_name_check(publish->topic, reader->allow_control));
 	}
 	publish->packet_id = publish->qos != 0 ? read_packet_id(reader) : 0;
 	read_props(scope, reader, &publish->props);
@@ -314,8 +320,9 @@ read_filter(const struct scope *scope, struct wire_reader *reader)
 	struct bytes filter = wire_read_prefixed(reader);
 
 	if (!wire_reader_failed(reader)) {
-		wire_reader_check_topic(reader,
-		    wire_topic_filter_check(filter, reader->restricted, scope->version == WIRE_V5));
+		wire_reader_fail_topic(
+		    reader, wire_topic_filter_check(
+				filter, reader->allow_control, scope->version == WIRE_V5));
 	}
 	return filter;
 }
@@ -457,6 +464,8 @@ check_first_byte(const struct scope *scope, struct wire_reader *reader)
 {
 	const struct kind *kind = &kinds[scope->type];
 	bool is_publish = scope->type == WIRE_PUBLISH;
+	/* MQTT 3.1 marks a resent PUBREL, SUBSCRIBE or UNSUBSCRIBE with DUP. */
+	uint8_t ignored = scope->version == WIRE_V31 && kind->flags == 2 ? 8 : 0;
 	bool legal_side = scope->sender == WIRE_CLIENT ? kind->from_client : kind->from_server;
 
 	if (kind->decode == NULL || (scope->type == WIRE_AUTH && scope->version < WIRE_V5)) {
@@ -466,7 +475,7 @@ check_first_byte(const struct scope *scope, struct wire_reader *reader)
 	} else if (!legal_side || (scope->type == WIRE_DISCONNECT && scope->version < WIRE_V5 &&
 				      scope->sender == WIRE_SERVER)) {
 		protocol_error(reader, "the packet comes from the wrong side");
-	} else if (!is_publish && scope->flags != kind->flags) {
+	} else if (!is_publish && (scope->flags & ~ignored) != kind->flags) {
 		malformed(reader, "reserved flags of the fixed header are wrong");
 	} else if (is_publish && (scope->flags & 6) == 6) {
 		malformed(reader, "a PUBLISH has QoS 3"); /* [MQTT-3.3.1-4] */
@@ -520,16 +529,18 @@ wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_
 	    .sender = decoder->receiver == WIRE_SERVER ? WIRE_CLIENT : WIRE_SERVER};
 	uint32_t length = 0, size;
 
+	packet_out->type = 0;
 	if (input.len == 0) {
 		return outcome;
 	}
 	reader.lenient = decoder->lenient;
-	reader.restricted = decoder->restricted;
+	reader.allow_control = decoder->allow_control;
 	scope.type = *input.data >> 4;
 	scope.flags = *input.data & 0xf;
 	packet_out->type = kinds[scope.type].decode != NULL ? scope.type : 0;
 	if (scope.type == WIRE_CONNECT) {
-		packet_out->connect.version = 0;
+		packet_out->connect.version = packet_out->connect.level = 0;
+		packet_out->connect.is_mqtt = packet_out->connect.bridge = false;
 	}
 	check_first_byte(&scope, &reader);
 	if (wire_reader_failed(&reader)) {
@@ -542,6 +553,11 @@ wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_
 	size = (uint32_t)(reader.at - input.data) + length;
 	if (!wire_reader_failed(&reader) && decoder->max_packet_size != 0 &&
 	    size > decoder->max_packet_size) {
+		if (scope.type == WIRE_CONNECT) {
+			struct wire_reader peek = reader; /* how to answer, if that much is there */
+
+			read_protocol(&peek, &packet_out->connect);
+		}
 		wire_reader_fail(&reader, WIRE_REASON_PACKET_TOO_LARGE,
 		    "the packet is larger than allowed"); /* [MQTT-3.2.2-15] */
 	}

@@ -14,7 +14,7 @@ struct wire_decoder {
 	uint8_t version;         /* enum wire_version, or 0: nothing but a CONNECT is due */
 	enum wire_side receiver; /* which side we are */
 	bool lenient;            /* padded variable byte integers and QoS 0 with DUP are accepted */
-	bool restricted;         /* control and non-characters are accepted in topics */
+	bool allow_control;      /* control and non-characters are accepted in topics */
 	uint32_t max_packet_size; /* total bytes; 0 = what MQTT can say */
 };
 
@@ -26,16 +26,20 @@ enum wire_status {
 
 struct wire_outcome {
 	enum wire_status status;
-	uint8_t reason;   /* enum wire_reason, when refused */
-	uint32_t size;    /* whole packet; with WIRE_MORE 0 while it is not known yet */
+	uint8_t reason; /* enum wire_reason, when refused */
+	uint32_t size;  /* whole packet; 0 while it is not known, and when refused before it was */
 	const char *text; /* a static sentence, when refused */
 };
 
 /*
  * Decodes the packet at the front of the input. Refusals come as soon as they are certain: a wrong
  * type or flags at the first byte, a size beyond the limit as soon as the Remaining Length is
- * complete. When refused, packet->type is set if it was legal (else 0), and for a CONNECT
- * connect.version as soon as it was read (else 0): they say how to answer.
+ * complete.
+ *
+ * What is set: with WIRE_DONE the packet's struct (of wire_props, `at` only where `present` says
+ * so). Otherwise only packet->type (0 while it is unknown or when it is none), and of a CONNECT
+ * version, level, is_mqtt and bridge as far as they were seen (else 0): they say how to answer.
+ * Nothing else may be looked at.
  */
 struct wire_outcome wire_decode(
     const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out);

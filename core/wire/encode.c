@@ -6,6 +6,8 @@
  */
 #include "wire/encode.h"
 
+#include <assert.h>
+
 #include "wire/props.h"
 #include "wire/reason.h"
 
@@ -16,6 +18,7 @@
 
 struct scope {
 	uint8_t version;
+	enum wire_side sender;
 	uint64_t omit;
 };
 
@@ -32,6 +35,7 @@ write_kept(struct wire_writer *writer, struct bytes block, uint64_t omit)
 			wire_write_property(writer, &property);
 		}
 	}
+	assert(block.len == 0); /* the block was checked */
 }
 
 static void
@@ -106,7 +110,7 @@ write_connack(
 	if (code < 0) {
 		return false;
 	}
-	wire_write_u8(writer, connack->session_present && scope->version != WIRE_V31);
+	wire_write_u8(writer, connack->session_present && code == 0 && scope->version != WIRE_V31);
 	wire_write_u8(writer, (uint8_t)code);
 	write_props(scope, writer, &connack->props);
 	return true;
@@ -189,6 +193,27 @@ write_publish(
 }
 
 static bool
+write_ack(const struct scope *scope, struct wire_writer *writer, const struct wire_ack *ack)
+{
+	wire_write_u16(writer, ack->packet_id);
+	write_reason_and_props(scope, writer, ack->reason, &ack->props);
+	return true;
+}
+
+/* MQTT 3 has one from the client, which says goodbye and nothing else. */
+static bool
+write_disconnect(
+    const struct scope *scope, struct wire_writer *writer, const struct wire_disconnect *disconnect)
+{
+	if (scope->version != WIRE_V5) {
+		return scope->sender == WIRE_CLIENT &&
+		       disconnect->reason == WIRE_REASON_NORMAL_DISCONNECTION;
+	}
+	write_reason_and_props(scope, writer, disconnect->reason, &disconnect->props);
+	return true;
+}
+
+static bool
 write_body(const struct scope *scope, struct wire_writer *writer, const struct wire_packet *packet)
 {
 	switch (packet->type) {
@@ -202,9 +227,7 @@ write_body(const struct scope *scope, struct wire_writer *writer, const struct w
 	case WIRE_PUBREC:
 	case WIRE_PUBREL:
 	case WIRE_PUBCOMP:
-		wire_write_u16(writer, packet->ack.packet_id);
-		write_reason_and_props(scope, writer, packet->ack.reason, &packet->ack.props);
-		return true;
+		return write_ack(scope, writer, &packet->ack);
 	case WIRE_SUBSCRIBE:
 	case WIRE_UNSUBSCRIBE:
 		return write_subscribe(scope, writer, &packet->subscribe);
@@ -215,13 +238,48 @@ write_body(const struct scope *scope, struct wire_writer *writer, const struct w
 	case WIRE_PINGRESP:
 		return true;
 	case WIRE_DISCONNECT:
-		write_reason_and_props(
-		    scope, writer, packet->disconnect.reason, &packet->disconnect.props);
-		return true;
+		return write_disconnect(scope, writer, &packet->disconnect);
 	case WIRE_AUTH:
 		return write_auth(scope, writer, &packet->auth);
 	}
 	return false;
+}
+
+/* The reasons that a packet carries, as bytes; none for most. */
+static struct bytes
+reasons_of(const struct wire_packet *packet)
+{
+	switch (packet->type) {
+	case WIRE_CONNACK:
+		return bytes_make(&packet->connack.reason, 1);
+	case WIRE_PUBACK:
+	case WIRE_PUBREC:
+	case WIRE_PUBREL:
+	case WIRE_PUBCOMP:
+		return bytes_make(&packet->ack.reason, 1);
+	case WIRE_SUBACK:
+	case WIRE_UNSUBACK:
+		return packet->suback.reasons;
+	case WIRE_DISCONNECT:
+	case WIRE_AUTH:
+		return bytes_make(&packet->disconnect.reason, 1);
+	default:
+		return (struct bytes){NULL, 0};
+	}
+}
+
+/* MQTT 3 has no reasons, and what stands for them is mapped. */
+static bool
+reasons_are_allowed(const struct scope *scope, const struct wire_packet *packet)
+{
+	struct bytes reasons = reasons_of(packet);
+
+	for (size_t i = 0; scope->version == WIRE_V5 && i < reasons.len; i++) {
+		if (!wire_reason_is_allowed(packet->type, scope->sender, reasons.data[i])) {
+			return false;
+		}
+	}
+	return true;
 }
 
 /* --- the whole packet --- */
@@ -261,7 +319,8 @@ measure(const struct scope *scope, const struct wire_encoder *encoder,
 	struct wire_writer body = wire_writer_of(NULL, 0);
 	size_t size;
 
-	if (!write_body(scope, &body, packet) || body.len > WIRE_MAX_REMAINING_LENGTH) {
+	if (!write_body(scope, &body, packet) || body.failed ||
+	    body.len > WIRE_MAX_REMAINING_LENGTH) {
 		return 0;
 	}
 	*remaining_out = body.len;
@@ -287,12 +346,15 @@ wire_encode(
 	bool is_ack = may_omit(packet->type);
 	bool asked = encoder->omit_problem_information && is_ack && packet->type != WIRE_CONNACK &&
 		     packet->type != WIRE_DISCONNECT;
-	struct scope scope = {.version = encoder->version};
+	struct scope scope = {.version = encoder->version, .sender = encoder->sender};
 	struct wire_writer writer = wire_writer_of(out, room);
 	size_t remaining = 0, size = 0;
 
 	if (packet->type == WIRE_CONNECT) {
 		scope.version = packet->connect.version;
+	}
+	if (!reasons_are_allowed(&scope, packet)) {
+		return 0;
 	}
 	for (size_t i = asked ? 2 : 0; size == 0 && i < (is_ack ? 3 : 1); i++) {
 		scope.omit = attempts[i];
@@ -315,6 +377,9 @@ wire_publish_measure(const struct wire_publish_head *head)
 	struct wire_publish_size size = {0};
 	size_t remaining = 2 + head->topic.len + (head->qos != 0 ? 2 : 0);
 
+	if (head->topic.len > WIRE_MAX_STRING) {
+		return size;
+	}
 	if (head->version == WIRE_V5) {
 		size_t props =
 		    head->props.len + (head->expires ? 5 : 0) + (head->topic_alias != 0 ? 3 : 0);

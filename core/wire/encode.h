@@ -11,20 +11,26 @@
 /* What a connection has agreed on; constant between packets. */
 struct wire_encoder {
 	uint8_t version;               /* enum wire_version; CONNECT has its own */
+	enum wire_side sender;         /* which side we are */
 	bool omit_problem_information; /* the client asked with Request Problem Information 0 */
 	uint32_t max_packet_size;      /* the peer's Maximum Packet Size; 0 = what MQTT can say */
 };
 
 /*
  * Encodes a packet. Returns its size in bytes; when that is more than `room` nothing useful was
- * written, call again with more. 0: it cannot be said to this peer: no form in this version, or
- * larger than the peer allows.
+ * written, call again with more. 0: it cannot be said to this peer: no form in this version or from
+ * this side, a reason that may not stand in this packet, a string above WIRE_MAX_STRING, or larger
+ * than the peer allows.
  *
  * Of properties only props.block counts. Where Request Problem Information is 0, Reason String and
  * User Properties are left out of all packets but PUBLISH, CONNACK and DISCONNECT [MQTT-3.1.2-29];
  * where the packet would be too large, the Reason String is left out, then also User Properties, of
- * all packets a receiver acknowledges with [MQTT-3.4.2-2] …. A CONNACK's reason becomes a return
- * code for MQTT 3. Strings and binary data must not exceed WIRE_MAX_STRING.
+ * all packets that answer [MQTT-3.4.2-2] …. A CONNACK's reason becomes a return code for MQTT 3,
+ * and Session Present is 0 with a refusal.
+ *
+ * The caller sees to the rest: packet identifiers, DUP only above QoS 0, at least one filter or
+ * reason, checked topics and property blocks, a method in AUTH, no password without a user name for
+ * MQTT 3.
  */
 size_t wire_encode(const struct wire_encoder *encoder, const struct wire_packet *packet,
     uint8_t *out, size_t room);

@@ -63,7 +63,9 @@ struct wire_will {
 };
 
 struct wire_connect {
-	uint8_t version; /* enum wire_version; 0 when the packet was refused before it was known */
+	uint8_t version; /* enum wire_version; 0 when it was refused before that was known */
+	uint8_t level;   /* the Protocol Version byte as it came; 0 when that did not */
+	bool is_mqtt;    /* the Protocol Name is one of MQTT's, whatever the level says */
 	bool bridge;     /* bit 7 of the level byte: a bridge's wish, outside the standard */
 	bool clean_start;
 	bool has_will;

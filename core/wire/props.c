@@ -167,44 +167,57 @@ check_strings(struct wire_reader *reader, const struct wire_property *property)
 		wire_reader_check_string(reader, property->second); /* [MQTT-1.5.7-1] */
 	}
 	if (property->id == WIRE_RESPONSE_TOPIC) {
-		wire_reader_check_topic(
-		    reader, wire_topic_name_check(property->value, reader->restricted));
+		wire_reader_fail_topic(
+		    reader, wire_topic_name_check(property->value, reader->allow_control));
 	} /* [MQTT-3.3.2-13] [MQTT-3.3.2-14] */
+}
+
+/* One property at the reader, put on record. */
+static void
+check_property(
+    struct wire_reader *reader, int place, enum wire_side sender, struct wire_props *props)
+{
+	struct wire_property property = {
+	    .id = (uint8_t)read_id(reader, place, sender, props->present)};
+	const struct rule *rule = &rules[property.id];
+
+	property.type = rule->type;
+	if (wire_reader_failed(reader)) {
+		return;
+	}
+	if (!wire_props_has(props, property.id)) {
+		props->at[property.id] = (uint32_t)(reader->at - props->block.data);
+		props->present |= (uint64_t)1 << property.id;
+	}
+	read_value(reader, &property);
+	if (rule->type <= WIRE_PROP_VARINT) {
+		check_number(reader, rule, &property);
+	} else if (rule->type != WIRE_PROP_BINARY) {
+		check_strings(reader, &property);
+	}
+}
+
+void
+wire_props_check(
+    struct wire_reader *reader, int place, enum wire_side sender, struct wire_props *props_out)
+{
+	props_out->block = wire_reader_rest(reader);
+	props_out->present = 0;
+	while (reader->at != reader->end) {
+		check_property(reader, place, sender, props_out);
+	}
 }
 
 void
 wire_props_decode(
     struct wire_reader *reader, int place, enum wire_side sender, struct wire_props *props_out)
 {
-	struct wire_reader block;
-	uint64_t present = 0;
+	struct wire_reader block =
+	    wire_reader_of(wire_read_bytes(reader, wire_read_varint(reader)));
 
-	props_out->block = wire_read_bytes(reader, wire_read_varint(reader));
-	block = wire_reader_of(props_out->block);
 	block.lenient = reader->lenient;
-	block.restricted = reader->restricted;
-	while (block.at != block.end) {
-		struct wire_property property;
-		const struct rule *rule;
-
-		property.id = (uint8_t)read_id(&block, place, sender, present);
-		rule = &rules[property.id];
-		property.type = rule->type;
-		if ((present >> property.id & 1) == 0) {
-			props_out->at[property.id] = (uint32_t)(block.at - props_out->block.data);
-			present |= (uint64_t)1 << property.id;
-		}
-		read_value(&block, &property);
-		if (wire_reader_failed(&block)) {
-			break;
-		}
-		if (rule->type <= WIRE_PROP_VARINT) {
-			check_number(&block, rule, &property);
-		} else if (rule->type != WIRE_PROP_BINARY) {
-			check_strings(&block, &property);
-		}
-	}
-	props_out->present = present;
+	block.allow_control = reader->allow_control;
+	wire_props_check(&block, place, sender, props_out);
 	if (wire_reader_failed(&block)) {
 		wire_reader_fail(reader, block.reason, block.fault);
 	}
@@ -269,7 +282,7 @@ wire_props_next(struct bytes *block, struct wire_property *property_out)
 	return !wire_reader_failed(&reader);
 }
 
-void
+bool
 wire_props_index(struct wire_props *props, struct bytes block)
 {
 	struct bytes rest = block;
@@ -281,7 +294,7 @@ wire_props_index(struct wire_props *props, struct bytes block)
 		struct wire_property property;
 
 		if (!wire_props_next(&rest, &property)) {
-			break;
+			return false;
 		}
 		if (!wire_props_has(props, property.id)) {
 			/* The value begins behind the identifier, of which a lenient peer may have
@@ -293,6 +306,7 @@ wire_props_index(struct wire_props *props, struct bytes block)
 			props->present |= (uint64_t)1 << property.id;
 		}
 	}
+	return true;
 }
 
 /* --- making --- */

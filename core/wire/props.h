@@ -74,14 +74,18 @@ enum wire_prop_type wire_prop_type(uint32_t id);
 /*
  * Reads Property Length and properties. place: enum wire_type of the packet, or WIRE_WILL_PROPS.
  * Each property is checked: known, allowed in this place and from this sender, not repeated, value
- * in range, strings valid.
+ * in range, strings valid. What is wrong fails the reader.
  */
 void wire_props_decode(
     struct wire_reader *reader, int place, enum wire_side sender, struct wire_props *props_out);
 
-/* Makes props of a block that was checked before (a stored one, one made here): fills present and
- * at. */
-void wire_props_index(struct wire_props *props, struct bytes block);
+/* The same for a bare block: the reader holds it and nothing else, without a length in front. */
+void wire_props_check(
+    struct wire_reader *reader, int place, enum wire_side sender, struct wire_props *props_out);
+
+/* Fills present and at from a block that was checked before (a stored one); false when it is broken
+ * after all. */
+bool wire_props_index(struct wire_props *props, struct bytes block);
 
 static inline bool
 wire_props_has(const struct wire_props *props, enum wire_prop id)

@@ -21,7 +21,7 @@ wire_reader_check_string(struct wire_reader *reader, struct bytes text)
 }
 
 void
-wire_reader_check_topic(struct wire_reader *reader, enum wire_topic_fault fault)
+wire_reader_fail_topic(struct wire_reader *reader, enum wire_topic_fault fault)
 {
 	if (fault != WIRE_TOPIC_OK) {
 		wire_reader_fail(reader,

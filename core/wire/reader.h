@@ -16,10 +16,10 @@
 struct wire_reader {
 	const uint8_t *at;
 	const uint8_t *end;
-	const char *fault; /* a static sentence, NULL while all is well */
-	uint8_t reason;    /* enum wire_reason, with fault */
-	bool lenient;      /* accept padded variable byte integers */
-	bool restricted;   /* accept control and non-characters in topics */
+	const char *fault;  /* a static sentence, NULL while all is well */
+	uint8_t reason;     /* enum wire_reason, with fault */
+	bool lenient;       /* accept padded variable byte integers */
+	bool allow_control; /* accept control and non-characters in topics */
 };
 
 static inline struct wire_reader
@@ -119,8 +119,8 @@ wire_read_prefixed(struct wire_reader *reader)
 /* Fails the reader unless the text is UTF-8 without U+0000 [MQTT-1.5.4-1] [MQTT-1.5.4-2]. */
 void wire_reader_check_string(struct wire_reader *reader, struct bytes text);
 
-/* Fails the reader unless the fault is none: malformed text, or a Protocol Error. */
-void wire_reader_check_topic(struct wire_reader *reader, enum wire_topic_fault fault);
+/* Fails the reader with what was found of a topic, unless nothing was. */
+void wire_reader_fail_topic(struct wire_reader *reader, enum wire_topic_fault fault);
 
 /* A string, so checked. */
 struct bytes wire_read_string(struct wire_reader *reader);

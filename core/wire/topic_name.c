@@ -48,7 +48,7 @@ is_simple_name(struct bytes name)
 }
 
 static enum wire_topic_fault
-check_text(struct bytes topic, bool restricted)
+check_text(struct bytes topic, bool allow_control)
 {
 	if (topic.len == 0) {
 		return WIRE_TOPIC_EMPTY;
@@ -62,7 +62,7 @@ check_text(struct bytes topic, bool restricted)
 	case UTF8_NUL:
 		return WIRE_TOPIC_NUL;
 	case UTF8_RESTRICTED:
-		return restricted ? WIRE_TOPIC_OK : WIRE_TOPIC_RESTRICTED;
+		return allow_control ? WIRE_TOPIC_OK : WIRE_TOPIC_RESTRICTED;
 	case UTF8_PLAIN:
 		break;
 	}
@@ -77,14 +77,14 @@ wire_topic_has_wildcard(struct bytes topic)
 }
 
 enum wire_topic_fault
-wire_topic_name_check(struct bytes name, bool restricted)
+wire_topic_name_check(struct bytes name, bool allow_control)
 {
 	enum wire_topic_fault fault;
 
 	if (name.len - 1 < WIRE_MAX_STRING && is_simple_name(name)) {
 		return WIRE_TOPIC_OK;
 	}
-	fault = check_text(name, restricted);
+	fault = check_text(name, allow_control);
 	if (fault == WIRE_TOPIC_OK && wire_topic_has_wildcard(name)) {
 		fault = WIRE_TOPIC_WILDCARD;
 	}
@@ -139,9 +139,9 @@ wire_topic_share_split(struct bytes filter, struct bytes *share_name_out, struct
 }
 
 enum wire_topic_fault
-wire_topic_filter_check(struct bytes filter, bool restricted, bool shared)
+wire_topic_filter_check(struct bytes filter, bool allow_control, bool shared)
 {
-	enum wire_topic_fault fault = check_text(filter, restricted);
+	enum wire_topic_fault fault = check_text(filter, allow_control);
 	struct bytes share_name, inner;
 
 	if (fault != WIRE_TOPIC_OK) {

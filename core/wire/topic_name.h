@@ -24,13 +24,14 @@ enum wire_topic_fault {
 	WIRE_TOPIC_SHARE, /* $share without ShareName or filter [MQTT-4.8.2-1] [MQTT-4.8.2-2] */
 };
 
-/* A Topic Name, as a PUBLISH or a will has it. restricted: control and non-characters are accepted.
+/* A Topic Name, as a PUBLISH or a will has it. allow_control: control and non-characters are
+ * accepted.
  */
-enum wire_topic_fault wire_topic_name_check(struct bytes name, bool restricted);
+enum wire_topic_fault wire_topic_name_check(struct bytes name, bool allow_control);
 
 /* A Topic Filter. shared: $share must be well formed (MQTT 5); else an ill-formed one is an
  * ordinary filter. */
-enum wire_topic_fault wire_topic_filter_check(struct bytes filter, bool restricted, bool shared);
+enum wire_topic_fault wire_topic_filter_check(struct bytes filter, bool allow_control, bool shared);
 
 /* A sentence about the fault: "the topic …" reads well behind "PUBLISH: ". */
 const char *wire_topic_fault_text(enum wire_topic_fault fault);
@@ -52,10 +53,7 @@ bool wire_topic_matches(struct bytes filter, struct bytes name);
 /* Number of levels: one more than slashes. */
 size_t wire_topic_level_count(struct bytes topic);
 
-/*
- * Walks over levels: takes the next one off `*rest` (which starts as the topic); false behind the
- * last. *more tells whether another follows, since a topic may end with an empty level.
- */
+/* A walk over levels. `more` tells whether another follows: a topic may end with an empty one. */
 struct wire_topic_levels {
 	struct bytes rest;
 	bool more;
@@ -67,6 +65,7 @@ wire_topic_levels_of(struct bytes topic)
 	return (struct wire_topic_levels){topic, true};
 }
 
+/* The next level; false behind the last. */
 bool wire_topic_next_level(struct wire_topic_levels *levels, struct bytes *level_out);
 
 #endif

@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "wire/packet.h"
 
 struct wire_writer {
 	uint8_t *data;
 	size_t room;
-	size_t len; /* bytes asked for so far; may exceed room */
+	size_t len;  /* bytes asked for so far; may exceed room */
+	bool failed; /* something cannot be said at all */
 };
 
 static inline struct wire_writer
@@ -27,7 +29,7 @@ wire_writer_of(void *data, size_t room)
 static inline bool
 wire_writer_fits(const struct wire_writer *writer)
 {
-	return writer->len <= writer->room;
+	return !writer->failed && writer->len <= writer->room;
 }
 
 static inline void
@@ -63,11 +65,14 @@ wire_write_bytes(struct wire_writer *writer, struct bytes bytes)
 	writer->len += bytes.len;
 }
 
-/* A string or binary data with its two bytes of length; at most WIRE_MAX_STRING bytes, the caller
- * saw to it. */
+/* A string or binary data with its two bytes of length; fails above WIRE_MAX_STRING bytes. */
 static inline void
 wire_write_prefixed(struct wire_writer *writer, struct bytes bytes)
 {
+	if (bytes.len > WIRE_MAX_STRING) {
+		writer->failed = true;
+		return;
+	}
 	wire_write_u16(writer, (uint16_t)bytes.len);
 	wire_write_bytes(writer, bytes);
 }
@@ -78,10 +83,14 @@ wire_varint_len(uint32_t value)
 	return value < 0x80 ? 1 : value < 0x4000 ? 2 : value < 0x200000 ? 3 : 4;
 }
 
-/* In the fewest bytes [MQTT-1.5.5-1]; at most WIRE_MAX_REMAINING_LENGTH. */
+/* In the fewest bytes [MQTT-1.5.5-1]; fails above WIRE_MAX_REMAINING_LENGTH. */
 static inline void
 wire_write_varint(struct wire_writer *writer, uint32_t value)
 {
+	if (value > WIRE_MAX_REMAINING_LENGTH) {
+		writer->failed = true;
+		return;
+	}
 	for (; value >= 0x80; value >>= 7) {
 		wire_write_u8(writer, (uint8_t)(value | 0x80));
 	}

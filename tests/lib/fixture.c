@@ -99,7 +99,7 @@ parse_options(char *options, struct fixture *fixture)
 		if (strcmp(option, "lenient") == 0) {
 			fixture->decoder.lenient = true;
 		} else if (strcmp(option, "control") == 0) {
-			fixture->decoder.restricted = true;
+			fixture->decoder.allow_control = true;
 		} else if (strcmp(option, "nocanon") == 0) {
 			fixture->canonical = false;
 		} else if (strncmp(option, "max=", 4) == 0) {

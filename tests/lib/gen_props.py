@@ -458,7 +458,15 @@ def flag_rows(kind, to, right, own, variants, wrong_side):
         for flags in range(16):
             first = kind << 4 | flags
             title = f"first byte {first:02x}: {NAMES[kind]} to {to}, version {versions.replace(',', ' ')}"
-            if flags != right:
+            if flags == right | 8 and right == 2 and "3" in versions and not wrong_side:
+                # version 3.1 marks what it sends again with DUP
+                rest = versions.replace("3,", "", 1)
+                yield row([], f"first byte {first:02x}: {NAMES[kind]} to {to}, version 3", "3", to, "nocanon",
+                          f"{first:02X} {tail}", "ok", text)
+                yield row(both_ids(rest, ("2.1.3-1",) + own, ("2.2.2-2",) + own),
+                          f"first byte {first:02x}: {NAMES[kind]} to {to}, version {rest.replace(',', ' ')}", rest, to,
+                          "", f"{first:02X} {tail}", "81")
+            elif flags != right:
                 if not wrong_side:      # which of the two errors wins is open
                     yield row(both_ids(versions, ("2.1.3-1",) + own, ("2.2.2-2",) + own), title, versions, to, "",
                               f"{first:02X} {tail}", "81")

@@ -120,7 +120,10 @@ def _framing(data, version, lenient, limit):
     kind, flags = data[0] >> 4, data[0] & 15
     if kind == 0 or (kind == 15 and version < 5):
         return "81"
-    if kind != 3 and flags != (2 if kind in (6, 8, 10) else 0):
+    right = 2 if kind in (6, 8, 10) else 0
+    if version == 3 and right == 2:
+        flags &= ~8     # DUP, which 3.1 sets when it sends again
+    if kind != 3 and flags != right:
         return "81"
     length = 0
     for used in range(1, 5):

@@ -152,6 +152,73 @@ an_owned_draft_may_still_be_rewritten(void **state)
 }
 
 static void
+what_is_set_after_owning_is_kept(void **state)
+{
+	struct wire_publish publish = {.topic = bytes_of("t"), .payload = bytes_of("p")};
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	msg_draft_of_publish(&draft, &publish);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	draft.client_id = bytes_of("late");
+	draft.born_mono_ms = 3;
+	draft.origin = 4;
+	msg = msg_seal(&draft);
+	assert_bytes_text(msg_client_id(msg), "late");
+	assert_bytes_text(msg_topic(msg), "t");
+	assert_int_equal(msg->born_mono_ms, 3);
+	assert_int_equal(msg->origin, 4);
+	assert_int_equal(msg->flags, 0);
+	assert_null(draft.copy);
+	assert_int_equal(draft.topic.len, 0);
+	msg_unref(&msg);
+}
+
+static void
+properties_bring_their_expiry_with_them(void **state)
+{
+	struct msg_draft draft;
+
+	(void)state;
+	start(&draft);
+	assert_int_equal(msg_draft_set_props(&draft, BYTES_LITERAL("\x02\0\0\0\x07")), 0);
+	assert_int_equal(draft.expiry_s, 7);
+	assert_int_equal(draft.flags, MSG_RETAIN | MSG_EXPIRES);
+	assert_int_equal(msg_draft_set_props(&draft, bytes_of("")), 0);
+	assert_int_equal(draft.flags, MSG_RETAIN);
+	msg_draft_fini(&draft);
+}
+
+/* [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-20] */
+static void
+every_property_for_receivers_survives_sealing(void **state)
+{
+	static const char kept[] = "\x01\x01\x03\0\1t\x08\0\1r\x09\0\2\0\1\x26\0\1k\0\1v";
+	struct wire_publish publish = {.topic = bytes_of("t")};
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	wire_props_index(&publish.props, bytes_make(kept, sizeof(kept) - 1));
+	msg_draft_of_publish(&draft, &publish);
+	msg = msg_seal(&draft);
+	assert_int_equal(msg->props_len, sizeof(kept) - 1);
+	assert_memory_equal(msg_props(msg).data, kept, sizeof(kept) - 1);
+	msg_unref(&msg);
+}
+
+static void
+a_message_is_named_for_the_store_once(void **state)
+{
+	struct msg msg = {0};
+
+	(void)state;
+	assert_int_equal(msg_store_id_set(&msg, 7), 7);
+	assert_int_equal(msg_store_id_set(&msg, 8), 7);
+}
+
+static void
 a_refused_draft_leaves_nothing_behind(void **state)
 {
 	static const uint8_t long_topic[65536];
@@ -176,11 +243,13 @@ a_will_says_that_it_is_one(void **state)
 	struct msg *msg;
 
 	(void)state;
-	wire_props_index(&will.props, BYTES_LITERAL("\x18\0\0\0\x05"));
+	wire_props_index(&will.props, BYTES_LITERAL("\x18\0\0\0\x05\x02\0\0\0\x06\x03\0\1t"));
 	msg_draft_of_will(&draft, &will);
 	msg = msg_seal(&draft);
-	assert_int_equal(msg->flags, MSG_WILL);
-	assert_int_equal(msg->props_len, 0);
+	assert_int_equal(msg->flags, MSG_WILL | MSG_EXPIRES);
+	assert_int_equal(msg->expiry_s, 6);
+	assert_int_equal(msg->qos, 2);
+	assert_int_equal(msg->props_len, 4);
 	assert_int_equal(msg->payload_len, 0);
 	assert_int_equal(msg_client_id(msg).len, 0);
 	msg_unref(&msg);
@@ -203,14 +272,19 @@ expiry_counts_down_by_whole_seconds(void **state)
 	assert_true(msg_expiry_left(&msg, 10999, &left));
 	assert_int_equal(left, 1);
 	assert_false(msg_expiry_left(&msg, 11000, &left));
+	assert_int_equal(left, 0);
+	assert_true(msg_expiry_left(&msg, 0, &left)); /* a turn that began before its birth */
+	assert_int_equal(left, 10);
 	msg.expiry_s = 0;
 	assert_false(msg_expiry_left(&msg, 1000, &left));
+	assert_false(msg_expiry_left(&msg, 0, &left));
 	msg.expiry_s = UINT32_MAX;
-	assert_true(msg_expiry_left(&msg, 1000, &left));
+	assert_true(msg_expiry_left(&msg, 999, &left));
 	assert_int_equal(left, UINT32_MAX);
 	msg.flags = 0;
 	msg.expiry_s = 0;
 	assert_true(msg_expiry_left(&msg, INT64_MAX, &left));
+	assert_int_equal(left, UINT32_MAX);
 }
 
 static void
@@ -247,6 +321,7 @@ the_last_reference_frees(void **state)
 	first = msg_seal(&draft);
 	second = msg_ref(first);
 	msg_unref(&first);
+	assert_null(first);
 	check_sealed(second, "a/b", "hello");
 	msg_unref(&second);
 	msg_unref(&second);
@@ -269,6 +344,10 @@ main(void)
 	    cmocka_unit_test(replaced_properties_are_filtered_like_received_ones),
 	    cmocka_unit_test(an_owned_draft_outlives_its_packet_and_is_adopted),
 	    cmocka_unit_test(an_owned_draft_may_still_be_rewritten),
+	    cmocka_unit_test(what_is_set_after_owning_is_kept),
+	    cmocka_unit_test(properties_bring_their_expiry_with_them),
+	    cmocka_unit_test(every_property_for_receivers_survives_sealing),
+	    cmocka_unit_test(a_message_is_named_for_the_store_once),
 	    cmocka_unit_test(a_refused_draft_leaves_nothing_behind),
 	    cmocka_unit_test(a_will_says_that_it_is_one),
 	    cmocka_unit_test(expiry_counts_down_by_whole_seconds),

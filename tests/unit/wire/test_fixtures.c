@@ -73,7 +73,8 @@ check_text(const struct wire_packet *packet, const char *want)
 static void
 check_encoding(const struct fixture *fixture, const struct wire_packet *packet)
 {
-	struct wire_encoder encoder = {.version = fixture->decoder.version};
+	struct wire_encoder encoder = {.version = fixture->decoder.version,
+	    .sender = fixture->decoder.receiver == WIRE_SERVER ? WIRE_CLIENT : WIRE_SERVER};
 	size_t size = wire_encode(&encoder, packet, NULL, 0);
 	uint8_t *copy = malloc(size != 0 ? size : 1);
 

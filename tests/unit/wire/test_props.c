@@ -46,10 +46,11 @@ what_was_written_is_found_again(void **state)
 	struct wire_reader reader;
 
 	(void)state;
-	wire_props_index(&props, block);
+	assert_true(wire_props_index(&props, block));
 	check_values(&props);
 	memory[0] = (uint8_t)block.len;
 	reader = wire_reader_of(bytes_make(memory, block.len + 1));
+	memset(&props, 0xa5, sizeof(props));
 	wire_props_decode(&reader, WIRE_PUBLISH, WIRE_SERVER, &props);
 	assert_false(wire_reader_failed(&reader));
 	assert_int_equal(wire_reader_left(&reader), 0);
@@ -86,8 +87,66 @@ walking_a_broken_block_ends(void **state)
 	(void)state;
 	assert_false(wire_props_next(&unknown, &property));
 	assert_false(wire_props_next(&cut, &property));
-	wire_props_index(&props, BYTES_LITERAL("\x7f\x01"));
+	assert_false(wire_props_index(&props, BYTES_LITERAL("\x7f\x01")));
 	assert_int_equal(props.present, 0);
+	assert_true(wire_props_index(&props, bytes_of("")));
+}
+
+static void
+the_first_of_several_is_the_one_that_is_asked_for(void **state)
+{
+	const struct bytes block = BYTES_LITERAL("\x0b\x05\x0b\x87\x00\x0b\x09");
+	struct wire_reader reader = wire_reader_of(block);
+	struct wire_props props;
+
+	(void)state;
+	memset(&props, 0xa5, sizeof(props));
+	assert_true(wire_props_index(&props, block));
+	assert_int_equal(wire_props_number(&props, WIRE_SUBSCRIPTION_IDENTIFIER, 0), 5);
+	reader.lenient = true;
+	memset(&props, 0xa5, sizeof(props));
+	wire_props_check(&reader, WIRE_PUBLISH, WIRE_SERVER, &props);
+	assert_false(wire_reader_failed(&reader));
+	assert_int_equal(wire_props_number(&props, WIRE_SUBSCRIPTION_IDENTIFIER, 0), 5);
+	assert_int_equal(wire_props_bytes(&props, WIRE_CONTENT_TYPE).len, 0);
+}
+
+static void
+a_padded_number_is_read_as_it_was_accepted(void **state)
+{
+	struct wire_props props;
+
+	(void)state;
+	assert_true(wire_props_index(&props, BYTES_LITERAL("\x0b\x87\x80\x00")));
+	assert_int_equal(wire_props_number(&props, WIRE_SUBSCRIPTION_IDENTIFIER, 0), 7);
+}
+
+/* As an interceptor's answer is checked: there is no length in front. */
+static void
+a_bare_block_is_checked_like_a_received_one(void **state)
+{
+	static const struct {
+		struct bytes block;
+		uint8_t reason;
+	} rows[] = {
+	    {{(const uint8_t *)"\x01\x01\x26\0\1k\0\1v", 9}, 0},
+	    {{NULL, 0}, 0},
+	    {{(const uint8_t *)"\x01\x02", 2}, WIRE_REASON_PROTOCOL_ERROR},
+	    {{(const uint8_t *)"\x0b\x02", 2}, WIRE_REASON_PROTOCOL_ERROR},
+	    {{(const uint8_t *)"\x21\0\1", 3}, WIRE_REASON_MALFORMED_PACKET},
+	    {{(const uint8_t *)"\x26\0\1k\0\5v", 7}, WIRE_REASON_MALFORMED_PACKET},
+	    {{(const uint8_t *)"\x08\0\1+", 4}, WIRE_REASON_PROTOCOL_ERROR},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct wire_reader reader = wire_reader_of(rows[i].block);
+		struct wire_props props;
+
+		wire_props_check(&reader, WIRE_PUBLISH, WIRE_CLIENT, &props);
+		assert_int_equal(wire_reader_failed(&reader), rows[i].reason != 0);
+		assert_int_equal(reader.reason, rows[i].reason);
+	}
 }
 
 static void
@@ -96,7 +155,7 @@ a_padded_identifier_is_indexed_where_its_value_is(void **state)
 	struct wire_props props;
 
 	(void)state;
-	wire_props_index(&props, BYTES_LITERAL("\xa3\x00\x00\x09"));
+	assert_true(wire_props_index(&props, BYTES_LITERAL("\xa3\x00\x00\x09")));
 	assert_int_equal(wire_props_number(&props, WIRE_TOPIC_ALIAS, 0), 9);
 }
 
@@ -118,25 +177,32 @@ names_and_types_come_from_one_table(void **state)
 static void
 reasons_have_names_and_return_codes(void **state)
 {
-	int named = 0;
+	static const struct {
+		uint8_t reason;
+		int code;
+	} rows[] = {{0x00, 0}, {0x84, 1}, {0x85, 2}, {0x88, 3}, {0x89, 3}, {0x97, 3}, {0x9c, 3},
+	    {0x9d, 3}, {0x9f, 3}, {0x86, 4}, {0x87, 5}, {0x8a, 5}, {0x8c, 5}, {0x9a, 5}, {0x9b, 5}};
+	int named = 0, mapped = 0;
 
 	(void)state;
 	for (int code = 0; code < 256; code++) {
-		int back = wire_reason_to_return_code((uint8_t)code);
-
 		named += strcmp(wire_reason_name((uint8_t)code), "unknown reason") != 0;
-		assert_true(back >= -1 && back <= 5);
+		mapped += wire_reason_to_return_code((uint8_t)code) != -1;
 	}
 	assert_int_equal(named, 43);
+	assert_int_equal(mapped, sizeof(rows) / sizeof(*rows));
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		assert_int_equal(wire_reason_to_return_code(rows[i].reason), rows[i].code);
+	}
 	for (uint8_t code = 0; code <= 5; code++) {
 		uint8_t reason = (uint8_t)wire_reason_of_return_code(code);
 
 		assert_int_equal(wire_reason_to_return_code(reason), code);
 	}
 	assert_int_equal(wire_reason_of_return_code(6), -1);
-	assert_int_equal(wire_reason_to_return_code(WIRE_REASON_PACKET_TOO_LARGE), -1);
 	assert_false(wire_reason_is_allowed(WIRE_PUBLISH, WIRE_CLIENT, 0));
 	assert_false(wire_reason_is_allowed(WIRE_PUBACK, WIRE_CLIENT, 0x50));
+	assert_false(wire_reason_is_allowed(WIRE_PUBACK, WIRE_CLIENT, 0xd0));
 }
 
 int
@@ -146,6 +212,9 @@ main(void)
 	    cmocka_unit_test(what_was_written_is_found_again),
 	    cmocka_unit_test(walking_keeps_order_and_repetition),
 	    cmocka_unit_test(walking_a_broken_block_ends),
+	    cmocka_unit_test(the_first_of_several_is_the_one_that_is_asked_for),
+	    cmocka_unit_test(a_padded_number_is_read_as_it_was_accepted),
+	    cmocka_unit_test(a_bare_block_is_checked_like_a_received_one),
 	    cmocka_unit_test(a_padded_identifier_is_indexed_where_its_value_is),
 	    cmocka_unit_test(names_and_types_come_from_one_table),
 	    cmocka_unit_test(reasons_have_names_and_return_codes),

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
 #include "lib/unit.h"
 
 #include "wire/topic_name.h"
@@ -82,6 +84,28 @@ a_bad_byte_is_found_in_every_place(void **state)
 				    bad[i].fault);
 			}
 		}
+	}
+}
+
+/* In memory of the exact size, so that the sanitizers see a step behind the end. */
+static void
+nothing_is_read_behind_the_end(void **state)
+{
+	static const char *const topics[] = {"a", "ab/cdef", "ab/cdefg", "ab/cdefgh", "$share",
+	    "$share/g", "$share/", "\xc3", "+#aaaaaa"};
+	struct bytes share_name, inner;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(topics) / sizeof(*topics); i++) {
+		size_t len = strlen(topics[i]);
+		uint8_t *copy = malloc(len);
+		struct bytes topic = {copy, len};
+
+		memcpy(copy, topics[i], len);
+		assert_int_equal(wire_topic_name_check(topic, false) == WIRE_TOPIC_OK, i < 7);
+		(void)wire_topic_filter_check(topic, false, true);
+		assert_false(wire_topic_share_split(topic, &share_name, &inner));
+		free(copy);
 	}
 }
 
@@ -266,6 +290,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(names_are_judged_by_their_worst_character),
 	    cmocka_unit_test(a_bad_byte_is_found_in_every_place),
+	    cmocka_unit_test(nothing_is_read_behind_the_end),
 	    cmocka_unit_test(a_name_may_have_65535_bytes_and_no_more),
 	    cmocka_unit_test(filters_place_their_wildcards_alone_in_a_level),
 	    cmocka_unit_test(before_mqtt_5_an_ill_formed_share_is_an_ordinary_filter),
