@@ -14,7 +14,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 import packets  # noqa: E402
 
-LONGEST = 4096  # bytes of an input; the tables hold some far longer ones
+LONGEST = 4096  # bytes of a seed; the tables hold some far longer ones
+STORED = 1024  # bytes of a stored input
 VERSION_CODE = {"wire_decode": {3: 1, 4: 2, 5: 3}, "wire_round": {3: 0, 4: 1, 5: 2}}
 TOPICS = ["a/b", "+", "#", "a/#", "+/+", "$share/g/a", "$SYS/#", "/", "a//b", "\u00fc/\U0001f426", "a+", "#/a"]
 YAML = [
@@ -59,7 +60,7 @@ def expand(name, folder):
 def store(name, folder):
     made = set(seeds(name))
     inputs = {path.read_bytes() for path in folder.iterdir()}
-    kept = sorted(data.hex() for data in inputs - made if len(data) <= LONGEST)
+    kept = sorted(data.hex() for data in inputs - made if len(data) <= STORED)
     text = "# SPDX-License-Identifier: Apache-2.0\n" + "".join(line + "\n" for line in kept)
     (HERE / f"{name}.hex").write_text(text)
     print(f"{name}: {len(kept)} inputs kept, {len(inputs) - len(kept)} are made or too long")

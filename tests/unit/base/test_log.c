@@ -117,6 +117,30 @@ a_record_carries_its_level_time_and_fields(void **state)
 }
 
 static void
+asking_for_the_next_record_releases_the_last(void **state)
+{
+	struct log_record record;
+	struct fixture f;
+
+	(void)state;
+	open_ring(&f, 4096, LOG_LEVEL_DEBUG);
+	log_info("one");
+	log_info("two");
+	assert_true(log_ring_take(f.ring, &record));
+	assert_true(log_ring_take(f.ring, &record));
+	assert_bytes_text(record.text, "two");
+	assert_empty(&f);
+	/* it was empty then, so the next one wakes; releasing again changes nothing */
+	log_ring_release(f.ring);
+	assert_int_equal(f.wakes, 1);
+	log_info("three");
+	assert_int_equal(f.wakes, 2);
+	log_ring_release(f.ring);
+	assert_next(&f, "three");
+	close_ring(&f);
+}
+
+static void
 each_short_form_has_its_level(void **state)
 {
 	static const enum log_level levels[] = {
@@ -376,6 +400,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(records_come_out_in_the_order_they_went_in),
 	    cmocka_unit_test(a_record_carries_its_level_time_and_fields),
+	    cmocka_unit_test(asking_for_the_next_record_releases_the_last),
 	    cmocka_unit_test(each_short_form_has_its_level),
 	    cmocka_unit_test(a_record_that_does_not_fit_is_dropped_and_counted),
 	    cmocka_unit_test(records_above_the_level_of_the_ring_are_not_kept),

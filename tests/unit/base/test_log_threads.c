@@ -22,12 +22,12 @@
 #include "base/log.h"
 #include "base/rand.h"
 
-enum { RECORDS = 200000, READER_PAUSE = 800, PATIENCE_S = 3, FAULTS_SHOWN = 5 };
+enum { RECORDS = 200000, PATIENCE_S = 3, FAULTS_SHOWN = 5 };
+enum { READER_PAUSE = 300, MOST_PAUSE = 1200 }; /* steps of an empty loop */
 
 enum mode {
 	MODE_IN_STEP,  /* the writer lets the reader catch up now and then, which sleeps */
-	MODE_SPINNING, /* the reader spins; the writer aims for the moment when it empties the ring
-			*/
+	MODE_SPINNING, /* the reader spins; the writer aims for the moment when it is done */
 	MODE_FLOODING, /* the writer never pauses */
 };
 
@@ -145,7 +145,8 @@ write_all(void *arg)
 			burst = rand_gen_below(&gen, x->mode == MODE_SPINNING ? 128 : 24);
 		}
 		if (x->mode == MODE_SPINNING) {
-			pause = x->wake_count == wakes ? pause + 1 : pause - (pause != 0);
+			pause += x->wake_count == wakes && pause < MOST_PAUSE;
+			pause -= x->wake_count != wakes && pause != 0;
 			pause_for(pause);
 		} else {
 			pause_for(rand_gen_below(&gen, number % 4 == 0 ? 600 : 30));

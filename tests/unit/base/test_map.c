@@ -219,6 +219,32 @@ the_load_stays_below_three_quarters(void **state)
 	map_fini(&map);
 }
 
+static void
+room_that_was_reserved_is_there_for_one_more(void **state)
+{
+	static struct item items[2000];
+	struct map map;
+
+	(void)state;
+	map_init(&map, key_of_item, test_key);
+	for (uint64_t i = 0; i < sizeof(items) / sizeof(items[0]); i++) {
+		const struct map_slot *slots;
+
+		assert_true(map_try_reserve(&map));
+		assert_int_equal(map.count, i);
+		slots = map.slots;
+		assert_non_null(slots);
+		assert_true(map_try_reserve(&map));
+		assert_ptr_equal(map.slots, slots);
+		items[i].key = i;
+		assert_null(map_put(&map, &items[i]));
+		assert_ptr_equal(map.slots, slots);
+		assert_ptr_equal(find_key(&map, i / 2), &items[i / 2]);
+	}
+	assert_sound(&map);
+	map_fini(&map);
+}
+
 /* Two items for each key, so that a put may replace; current is what the map should hold. */
 enum { MODEL_KEYS = 200 };
 
@@ -394,6 +420,7 @@ main(void)
 	    cmocka_unit_test(keys_are_bytes_of_any_kind),
 	    cmocka_unit_test(the_map_grows_and_keeps_all),
 	    cmocka_unit_test(the_load_stays_below_three_quarters),
+	    cmocka_unit_test(room_that_was_reserved_is_there_for_one_more),
 	    cmocka_unit_test(random_operations_agree_with_an_array),
 	    cmocka_unit_test(colliding_keys_agree_with_an_array),
 	    cmocka_unit_test(every_removal_from_every_run_leaves_the_others_reachable),

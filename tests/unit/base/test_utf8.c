@@ -112,6 +112,19 @@ model_verdict(struct bytes text)
 	return verdict;
 }
 
+/* The first character of a text that is not empty. */
+static void
+assert_first(struct bytes text)
+{
+	size_t expected = model_sequence(text.data, text.len);
+	uint32_t code = 0;
+
+	assert_int_equal(utf8_next(text, &code), expected);
+	if (expected != 0) {
+		assert_int_equal(code, code_point(text.data, expected));
+	}
+}
+
 static void
 assert_verdict(const uint8_t *data, size_t len)
 {
@@ -128,6 +141,9 @@ assert_verdict(const uint8_t *data, size_t len)
 		}
 		print_error("\n");
 		fail();
+	}
+	if (len != 0) {
+		assert_first(text);
 	}
 }
 

@@ -362,6 +362,8 @@ static const struct limit limit_rows[] = {
     {MAX_NODES, 3, "a: 1\nb: 2\nc: 3\n", "3:4", "many"},
     {MAX_NODES, 7, "- &x [1, 2]\n- *x\n", NULL, NULL},
     {MAX_NODES, 6, "- &x [1, 2]\n- *x\n", "2:3", "many"},
+    {MAX_NODES, 10, "- &x [1, 2]\n- *x\n- *x\n", NULL, NULL},
+    {MAX_NODES, 9, "- &x [1, 2]\n- *x\n- *x\n", "3:3", "many"},
     {MAX_KEYS, 2, "a: 1\nb: {c: 1, d: 1}\n", NULL, NULL},
     {MAX_KEYS, 2, "a: 1\nb: 2\nc: 3\n", "3:1", "keys"},
     {MAX_KEYS, 2, "a: [{b: 1, c: 2, d: 3}]\n", "1:18", "keys"},

@@ -169,11 +169,20 @@ what_brings_nothing_is_told(void **state)
 	    {"!file missing", "d/missing"},
 	    {"!file binary", NULL},
 	    {"!file nul", NULL},
-	    {"!file big", "too long"},
 	    {"!file ''", "!file"},
 	    {"!file [secret]", "!file"},
 	    {"!file {name: secret}", "!file"},
 	};
+
+	(void)state;
+	assert_wrong(&fake, rows, CONF_COUNT(rows));
+}
+
+/* The buffer that a source fills has a limit, and says when it was met. */
+static void
+a_file_that_is_too_long_is_told(void **state)
+{
+	static const struct wrong rows[] = {{"!file big", "too long"}};
 
 	(void)state;
 	assert_wrong(&fake, rows, CONF_COUNT(rows));
@@ -221,6 +230,7 @@ main(void)
 	    cmocka_unit_test(an_alias_of_a_reference_is_one_too),
 	    cmocka_unit_test(a_file_brings_its_text_without_the_last_line_end),
 	    cmocka_unit_test(what_brings_nothing_is_told),
+	    cmocka_unit_test(a_file_that_is_too_long_is_told),
 	    cmocka_unit_test(without_sources_every_reference_is_refused),
 	    cmocka_unit_test(what_brings_nothing_is_told_once),
 	};

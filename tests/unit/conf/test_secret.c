@@ -274,6 +274,31 @@ a_dump_keeps_references(void **state)
 }
 
 static void
+a_dump_keeps_the_references_of_each_item(void **state)
+{
+	struct conf *conf = read_fake(
+	    "listeners: [{bind: plain1}, {bind: !env SECRET}, {bind: plain2, name: !file secret}]\n"
+	    "plugins: [{name: p, module: m, links: {x: {chains: plain3}, y: {chains: !env "
+	    "SECRET}}}]\n"
+	    "chains: {a: {authorize: [plain4, !env SECRET, {use: !file secret}]}}\n");
+	char *dump = dumped(conf, &sample_schema);
+
+	(void)state;
+	assert_null(strstr(dump, SECRET));
+	assert_non_null(strstr(dump, "bind: plain1\n"));
+	assert_non_null(strstr(dump, "bind: !env SECRET\n"));
+	assert_non_null(strstr(dump, "name: !file secret\n"));
+	assert_non_null(strstr(dump, "bind: plain2\n"));
+	assert_non_null(strstr(dump, "chains: plain3\n"));
+	assert_non_null(strstr(dump, "chains: !env SECRET\n"));
+	assert_non_null(strstr(dump, "use: plain4\n"));
+	assert_non_null(strstr(dump, "use: !env SECRET\n"));
+	assert_non_null(strstr(dump, "use: !file secret\n"));
+	free(dump);
+	conf_unref(&conf);
+}
+
+static void
 a_reference_of_an_odd_name_is_written_so_that_it_reads_back(void **state)
 {
 	static const char *const texts[] = {"store: !env {name: UNSET, default: 'a: b'}\n",
@@ -308,6 +333,7 @@ main(void)
 	    cmocka_unit_test(a_dump_shows_no_secret_that_is_a_default),
 	    cmocka_unit_test(a_dump_shows_no_reference_inside_a_reference),
 	    cmocka_unit_test(a_dump_keeps_references),
+	    cmocka_unit_test(a_dump_keeps_the_references_of_each_item),
 	    cmocka_unit_test(a_reference_of_an_odd_name_is_written_so_that_it_reads_back),
 	};
 

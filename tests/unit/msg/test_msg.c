@@ -5,6 +5,18 @@
 #include "msg/draft.h"
 #include "wire/props.h"
 
+/* Linked in place of mem_try_alloc (--wrap): there is memory for so many more. */
+static int allocations_left = INT32_MAX;
+
+void *__real_mem_try_alloc(size_t size);
+void *__wrap_mem_try_alloc(size_t size);
+
+void *
+__wrap_mem_try_alloc(size_t size)
+{
+	return allocations_left-- > 0 ? __real_mem_try_alloc(size) : NULL;
+}
+
 /* A PUBLISH with one of each property, those for receivers and those not; padded as a lenient peer
  * may. */
 static const char block_text[] = "\x01\x01"
@@ -235,6 +247,31 @@ a_refused_draft_leaves_nothing_behind(void **state)
 	msg_draft_fini(&draft);
 }
 
+/* Nothing changes, nothing is lost, and with memory it goes on. */
+static void
+without_memory_a_draft_stays_as_it_was(void **state)
+{
+	struct msg_draft draft;
+	struct msg *msg;
+
+	(void)state;
+	start(&draft);
+	allocations_left = 0;
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("x")), ERR_NOMEM);
+	assert_int_equal(msg_draft_set_payload(&draft, bytes_of("x")), ERR_NOMEM);
+	assert_int_equal(msg_draft_set_props(&draft, bytes_of("")), ERR_NOMEM);
+	assert_int_equal(msg_draft_own(&draft), ERR_NOMEM);
+	assert_null(msg_seal(&draft));
+	allocations_left = 1;
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("x/y/z")), 0);
+	assert_int_equal(msg_draft_own(&draft), ERR_NOMEM);
+	assert_null(msg_seal(&draft));
+	allocations_left = INT32_MAX;
+	msg = msg_seal(&draft);
+	check_sealed(msg, "x/y/z", "hello");
+	msg_unref(&msg);
+}
+
 static void
 a_will_says_that_it_is_one(void **state)
 {
@@ -349,6 +386,7 @@ main(void)
 	    cmocka_unit_test(every_property_for_receivers_survives_sealing),
 	    cmocka_unit_test(a_message_is_named_for_the_store_once),
 	    cmocka_unit_test(a_refused_draft_leaves_nothing_behind),
+	    cmocka_unit_test(without_memory_a_draft_stays_as_it_was),
 	    cmocka_unit_test(a_will_says_that_it_is_one),
 	    cmocka_unit_test(expiry_counts_down_by_whole_seconds),
 	    cmocka_unit_test(a_message_without_properties_is_the_body_of_a_plain_publish),
