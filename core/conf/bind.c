@@ -90,7 +90,9 @@ bind_words(struct conf_bind *bind, const struct conf_slot *slot, struct items it
 		size_t before = path_enter_index(&bind->path, i);
 		int64_t value = 0;
 
-		if (items.nodes[i]->kind != CONF_SCALAR) {
+		if (items.nodes[i]->failed) {
+			value = 0;
+		} else if (items.nodes[i]->kind != CONF_SCALAR) {
 			conf_bind_fail(bind, items.nodes[i]->place, "must be a value, not %s",
 			    conf_kind_name(items.nodes[i]->kind));
 		} else if (!conf_value_word(items.nodes[i]->text, slot->option->words, &value)) {
@@ -112,7 +114,9 @@ bind_strings(struct conf_bind *bind, const struct conf_slot *slot, struct items 
 		size_t before = path_enter_index(&bind->path, i);
 
 		strings->items[i] = "";
-		if (items.nodes[i]->kind != CONF_SCALAR) {
+		if (items.nodes[i]->failed) {
+			/* told already */
+		} else if (items.nodes[i]->kind != CONF_SCALAR) {
 			conf_bind_fail(bind, items.nodes[i]->place, "must be a text, not %s",
 			    conf_kind_name(items.nodes[i]->kind));
 		} else if (conf_node_is_null(items.nodes[i])) {
@@ -201,16 +205,23 @@ wanted_kind(enum conf_type type)
 	}
 }
 
-/* A node kept for later is checked now, by filling a struct that is thrown away. */
+/*
+ * A node kept for later is looked at now, by filling a struct that is thrown away: keys, types and
+ * ranges. What it will be laid over is not known yet, so nothing is required of it, and no check
+ * function is asked.
+ */
 static void
 bind_node(struct conf_bind *bind, const struct conf_slot *slot)
 {
 	const struct conf_schema *schema = slot->option->schema;
+	bool unchecked = bind->unchecked;
 
 	*(const struct conf_node **)slot->member = slot->node;
 	if (schema != NULL) {
-		conf_bind_struct(bind, schema, slot->node, slot->node->place,
+		bind->unchecked = true;
+		conf_bind_over(bind, schema, slot->node, slot->node->place,
 		    arena_alloc(bind->arena, schema->size));
+		bind->unchecked = unchecked;
 	}
 }
 
@@ -242,7 +253,7 @@ bind_option(struct conf_bind *bind, const struct conf_slot *slot)
 		bind_named(bind, slot);
 		break;
 	case CONF_STRUCT:
-		conf_bind_over(
+		bind_struct(
 		    bind, slot->option->schema, slot->node, slot->node->place, slot->member);
 		break;
 	case CONF_NODE:
@@ -458,10 +469,10 @@ bind_struct(struct conf_bind *bind, const struct conf_schema *schema, const stru
 	if (!bind->over && (node == NULL || node->kind == CONF_MAPPING)) {
 		check_required(bind, schema, node, place);
 	}
-	if (count_errors(bind) == before) {
+	if (count_errors(bind) == before && !bind->unchecked) {
 		check_unwritten(bind, schema, node, place, target);
 	}
-	if (count_errors(bind) == before) {
+	if (count_errors(bind) == before && !bind->unchecked) {
 		run_check(bind, schema, node, place, target);
 	}
 	return count_errors(bind) == before;
@@ -478,14 +489,14 @@ bool
 conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
     const struct conf_node *node, struct conf_place place, void *target)
 {
-	bool good;
+	bool over = bind->over, good;
 
 	if (node != NULL && node->failed) {
 		return false;
 	}
 	bind->over = true;
 	good = bind_struct(bind, schema, written(node), place, target);
-	bind->over = false;
+	bind->over = over;
 	return good;
 }
 

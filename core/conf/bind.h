@@ -26,7 +26,8 @@ struct conf_bind {
 	struct conf_errors *errors;
 	struct conf_path path;
 	VEC(struct conf_defaults) defaults;
-	bool over; /* what is filled lies over another: nothing is required */
+	bool over;      /* what is filled lies over another: nothing is required */
+	bool unchecked; /* what it lies over is not known: no check function is asked */
 };
 
 void conf_bind_init(struct conf_bind *bind, struct arena *arena, struct conf_errors *errors);
@@ -52,8 +53,8 @@ bool conf_bind_struct(struct conf_bind *bind, const struct conf_schema *schema,
 bool conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
     const struct conf_node *node, struct conf_place place, void *target);
 
-/* For a check function: an error at the key (or at the struct as a whole when the key was not
- * written or is NULL). */
+/* For a check function: an error at the key's value (or at the struct as a whole when the key was
+ * not written or is NULL). */
 void conf_check_fail(struct conf_check *check, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

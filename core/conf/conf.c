@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/map.h"
@@ -74,33 +75,67 @@ read_env(const char *name)
 	return getenv(name);
 }
 
-/* A file's contents, as much as the buffer's limit takes; false and errno when it cannot be read.
+/* What is left of an open file, as much as the buffer's limit takes; false and errno on an error.
  */
 static bool
-read_file(const char *path, struct buf *out)
+read_rest(int fd, struct buf *out)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
-	if (fd < 0) {
-		return false;
-	}
 	do {
 		size_t room = out->limit - out->len;
 		uint8_t *at;
 
 		room = room < 65536 ? room : 65536;
+		room =
+		    out->cap > out->len && room > out->cap - out->len ? out->cap - out->len : room;
 		at = buf_reserve(out, room);
 		n = at != NULL ? read(fd, at, room) : -1;
 		out->len += n > 0 ? (size_t)n : 0;
 	} while (n > 0);
-	close(fd);
 	return n == 0;
+}
+
+/* The configuration itself may be a pipe. */
+static bool
+read_any(const char *path, struct buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool good = fd >= 0 && read_rest(fd, out);
+
+	if (fd >= 0) {
+		close(fd);
+	}
+	return good;
+}
+
+/* What a configuration names must be a file: nobody waits for who writes into a pipe. */
+static bool
+read_regular(const char *path, struct buf *out)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	bool good = false;
+
+	if (fd < 0) {
+		return false;
+	}
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+		/* All at once, since a buffer that grows leaves copies behind. */
+		(void)buf_reserve(
+		    out, (size_t)st.st_size < out->limit ? (size_t)st.st_size + 1 : 0);
+		good = read_rest(fd, out);
+	} else {
+		errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+	}
+	close(fd);
+	return good;
 }
 
 /* The tree of one file, or NULL. */
 static struct conf_node *
-parse_file(struct conf *conf, struct conf_parse *parse, const char *path)
+parse_file(struct conf *conf, struct conf_parse *parse, const char *path,
+    bool (*read_file)(const char *path, struct buf *out))
 {
 	struct conf_node *root = NULL;
 	struct buf text;
@@ -272,7 +307,7 @@ fail_include(struct conf *conf, const struct conf_node *node, const char *senten
 static struct conf_node *
 include_file(struct conf *conf, struct conf_parse *parse, struct conf_node *root, const char *path)
 {
-	struct conf_node *tree = parse_file(conf, parse, path);
+	struct conf_node *tree = parse_file(conf, parse, path, read_regular);
 	const struct conf_node *include;
 
 	if (tree == NULL) {
@@ -306,6 +341,24 @@ pattern_beside(struct conf *conf, const char *pattern)
 	return result;
 }
 
+/* glob would walk through all that matches before anybody counted. */
+static bool
+has_wildcard_folder(const char *pattern)
+{
+	const char *last = strrchr(pattern, '/');
+	const char *wildcard = strpbrk(pattern, "*?[");
+
+	return last != NULL && wildcard != NULL && wildcard < last;
+}
+
+/* A folder that is not there matches nothing; one that cannot be read is an error. */
+static int
+is_glob_error(const char *path, int error)
+{
+	(void)path;
+	return error != ENOENT && error != ENOTDIR;
+}
+
 /* One pattern; a path without wildcards must exist. */
 static struct conf_node *
 include_pattern(struct conf *conf, struct conf_parse *parse, struct conf_node *root,
@@ -313,19 +366,23 @@ include_pattern(struct conf *conf, struct conf_parse *parse, struct conf_node *r
 {
 	const char *text;
 	glob_t found;
+	int error;
 
-	if (pattern->kind != CONF_SCALAR || pattern->text.len == 0) {
-		fail_include(conf, pattern, "must be a path, or a sequence of paths");
+	if (pattern->kind != CONF_SCALAR || pattern->text.len == 0 || pattern->reference != NULL) {
+		fail_include(conf, pattern, "must be a path, or a sequence of paths, as they are");
 		return root;
 	}
 	text = (const char *)pattern->text.data;
-	if (glob(pattern_beside(conf, text), 0, NULL, &found) != 0) {
-		if (strpbrk(text, "*?[") == NULL) {
+	if (has_wildcard_folder(text)) {
+		fail_include(conf, pattern, "only the last part of a path may have wildcards");
+		return root;
+	}
+	error = glob(pattern_beside(conf, text), 0, is_glob_error, &found);
+	if (error != 0) {
+		if (error != GLOB_NOMATCH || strpbrk(text, "*?[") == NULL) {
 			conf_errors_add(&conf->errors, pattern->place, "include",
 			    "%.256s does not exist or cannot be read",
-			    pattern->reference != NULL
-				? pattern->reference
-				: conf_path_beside(&conf->arena, conf->name, text));
+			    conf_path_beside(&conf->arena, conf->name, text));
 		}
 		return root;
 	}
@@ -358,13 +415,13 @@ include_all(struct conf *conf, struct conf_parse *parse, struct conf_node *root,
 struct conf *
 conf_load(const char *path, const struct conf_limits *limits)
 {
-	static const struct conf_sources sources = {read_env, read_file};
+	static const struct conf_sources sources = {read_env, read_regular};
 	struct conf *conf = new_conf(path, limits);
 	struct conf_parse parse = {.arena = &conf->arena,
 	    .errors = &conf->errors,
 	    .limits = conf->limits,
 	    .sources = &sources};
-	struct conf_node *root = parse_file(conf, &parse, path);
+	struct conf_node *root = parse_file(conf, &parse, path, read_any);
 	const struct conf_node *include;
 
 	if (root != NULL) {
@@ -467,13 +524,14 @@ conf_format_errors(struct conf *conf, struct buf *out)
 	conf_errors_format(&conf->errors, out);
 }
 
-void
+bool
 conf_dump(const struct conf *conf, const struct conf_schema *schema, const void *target, bool help,
     struct buf *out)
 {
 	struct conf_dump dump = {out, help};
 
 	conf_dump_struct(&dump, schema, target, conf->root, 0);
+	return !out->failed;
 }
 
 const struct conf_node *

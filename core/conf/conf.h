@@ -57,7 +57,7 @@ void conf_format_errors(struct conf *conf, struct buf *out);
 
 /* Appends what was bound by conf_bind as YAML, with defaults; help: and with what each option is
  * for. */
-void conf_dump(const struct conf *conf, const struct conf_schema *schema, const void *target,
+bool conf_dump(const struct conf *conf, const struct conf_schema *schema, const void *target,
     bool help, struct buf *out);
 
 /* The merged tree; NULL when there was none. Borrowed. */

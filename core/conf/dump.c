@@ -5,7 +5,7 @@
 
 #include "conf/value.h"
 
-enum { HELP_WIDTH = 92 };
+enum { HELP_WIDTH = 92, SHORT_KEY = 128 };
 
 static void
 put_indent(struct conf_dump *dump, unsigned indent)
@@ -23,6 +23,13 @@ put_text(struct conf_dump *dump, const char *text)
 	} else {
 		conf_value_quote(dump->out, bytes_of(text));
 	}
+}
+
+/* YAML wants a question mark before a long key. */
+static bool
+is_long(const char *key)
+{
+	return strlen(key) > SHORT_KEY;
 }
 
 /* The help in lines of comment, broken at blanks. */
@@ -52,45 +59,80 @@ put_help(struct conf_dump *dump, const char *help, unsigned indent)
 	}
 }
 
+/* A secret is hidden, unless it lies elsewhere and only that place is written here. */
+static bool
+is_hidden(const struct conf_option *option, const struct conf_node *node)
+{
+	bool elsewhere = node != NULL && node->reference != NULL && !node->has_default;
+
+	return option->secret && !elsewhere;
+}
+
 /* --- nodes that are kept as they are --- */
 
-/* In flow style, on one line. */
-static void
-put_node(struct conf_dump *dump, const struct conf_node *node)
-{
-	const char *comma = "";
+static void put_node(
+    struct conf_dump *dump, const struct conf_node *node, const struct conf_schema *schema);
 
-	switch (node->kind) {
-	case CONF_SCALAR:
-		if (node->reference != NULL) {
-			buf_append_text(dump->out, node->reference);
-		} else if (conf_node_is_null(node)) {
-			buf_append_text(dump->out, "null");
-		} else if (node->quoted) {
-			conf_value_quote_always(dump->out, node->text);
-		} else {
-			conf_value_quote(dump->out, node->text);
+static const struct conf_option *
+find_option(const struct conf_schema *schema, const char *name)
+{
+	for (size_t i = 0; schema != NULL && i < schema->count; i++) {
+		if (strcmp(schema->options[i].name, name) == 0) {
+			return &schema->options[i];
 		}
-		break;
-	case CONF_SEQUENCE:
-		buf_append_byte(dump->out, '[');
-		for (size_t i = 0; i < node->count; i++, comma = ", ") {
-			buf_append_text(dump->out, comma);
-			put_node(dump, node->items[i]);
-		}
-		buf_append_byte(dump->out, ']');
-		break;
-	case CONF_MAPPING:
-		buf_append_byte(dump->out, '{');
-		for (size_t i = 0; i < node->count; i++, comma = ", ") {
-			buf_append_text(dump->out, comma);
-			put_text(dump, node->pairs[i].key);
-			buf_append_text(dump->out, ": ");
-			put_node(dump, node->pairs[i].value);
-		}
-		buf_append_byte(dump->out, '}');
-		break;
 	}
+	return NULL;
+}
+
+static void
+put_scalar(struct conf_dump *dump, const struct conf_node *node)
+{
+	if (node->reference != NULL) {
+		buf_append_text(dump->out, node->reference);
+	} else if (conf_node_is_null(node) || node->failed) {
+		buf_append_text(dump->out, "null");
+	} else if (node->quoted) {
+		conf_value_quote_always(dump->out, node->text);
+	} else {
+		conf_value_quote(dump->out, node->text);
+	}
+}
+
+static void
+put_pair(struct conf_dump *dump, const struct conf_pair *pair, const struct conf_schema *schema)
+{
+	const struct conf_option *option = find_option(schema, pair->key);
+
+	buf_append_text(dump->out, is_long(pair->key) ? "? " : "");
+	put_text(dump, pair->key);
+	buf_append_text(dump->out, is_long(pair->key) ? " : " : ": ");
+	if (option != NULL && is_hidden(option, pair->value)) {
+		buf_append_text(dump->out, "null");
+	} else {
+		put_node(dump, pair->value, option != NULL ? option->schema : NULL);
+	}
+}
+
+/* In flow style, on one line. The schema, if there is one, says what is secret. */
+static void
+put_node(struct conf_dump *dump, const struct conf_node *node, const struct conf_schema *schema)
+{
+	bool mapping = node->kind == CONF_MAPPING;
+
+	if (node->kind == CONF_SCALAR) {
+		put_scalar(dump, node);
+		return;
+	}
+	buf_append_byte(dump->out, mapping ? '{' : '[');
+	for (size_t i = 0; i < node->count && !dump->out->failed; i++) {
+		buf_append_text(dump->out, i != 0 ? ", " : "");
+		if (mapping) {
+			put_pair(dump, &node->pairs[i], schema);
+		} else {
+			put_node(dump, node->items[i], schema);
+		}
+	}
+	buf_append_byte(dump->out, mapping ? '}' : ']');
 }
 
 /* --- values --- */
@@ -119,6 +161,10 @@ static void
 put_strings(
     struct conf_dump *dump, const struct conf_strings *strings, const struct conf_node *node)
 {
+	if (strings->items == NULL) {
+		buf_append_text(dump->out, "null");
+		return;
+	}
 	buf_append_byte(dump->out, '[');
 	for (size_t i = 0; i < strings->count; i++) {
 		buf_append_text(dump->out, i != 0 ? ", " : "");
@@ -136,7 +182,7 @@ put_flags(struct conf_dump *dump, const struct conf_option *option, int64_t flag
 
 	buf_append_byte(dump->out, '[');
 	for (const struct conf_word *word = option->words; word->word != NULL; word++) {
-		if ((flags & word->value) == word->value) {
+		if (word->value != 0 ? (flags & word->value) == word->value : flags == 0) {
 			buf_append_text(dump->out, comma);
 			put_text(dump, word->word);
 			comma = ", ";
@@ -170,7 +216,7 @@ put_value(struct conf_dump *dump, const struct conf_option *option, const void *
 	case CONF_NODE:
 		kept = *(const struct conf_node *const *)member;
 		if (kept != NULL) {
-			put_node(dump, kept);
+			put_node(dump, kept, option->schema);
 		} else {
 			buf_append_text(dump->out, "null");
 		}
@@ -189,7 +235,9 @@ put_list(struct conf_dump *dump, const struct conf_option *option, const struct 
 {
 	const uint8_t *at = list->items;
 
-	buf_append_text(dump->out, list->count == 0 ? " []\n" : "\n");
+	buf_append_text(dump->out, list->items == NULL ? " null\n"
+				   : list->count == 0  ? " []\n"
+						       : "\n");
 	for (size_t i = 0; i < list->count; i++, at += option->schema->size) {
 		put_indent(dump, indent);
 		buf_append_text(dump->out, "-\n");
@@ -203,13 +251,22 @@ put_named(struct conf_dump *dump, const struct conf_option *option, const struct
 {
 	const uint8_t *at = list->items;
 
-	buf_append_text(dump->out, list->count == 0 ? " {}\n" : "\n");
+	buf_append_text(dump->out, list->items == NULL ? " null\n"
+				   : list->count == 0  ? " {}\n"
+						       : "\n");
 	for (size_t i = 0; i < list->count; i++, at += option->schema->size) {
 		const char *name;
 
 		memcpy(&name, at + option->schema->name_offset, sizeof(name));
 		put_indent(dump, indent);
-		put_text(dump, name);
+		if (is_long(name)) {
+			buf_append_text(dump->out, "? ");
+			put_text(dump, name);
+			buf_append_byte(dump->out, '\n');
+			put_indent(dump, indent);
+		} else {
+			put_text(dump, name);
+		}
 		buf_append_text(dump->out, ":\n");
 		conf_dump_struct(dump, option->schema, at,
 		    node != NULL && node->kind == CONF_MAPPING && i < node->count
@@ -235,15 +292,6 @@ node_of(const struct conf_schema *schema, const struct conf_option *option,
 	}
 	pair = conf_node_find(node, option->name);
 	return pair != NULL ? pair->value : NULL;
-}
-
-/* A secret is hidden, unless it lies elsewhere and only that place is written here. */
-static bool
-is_hidden(const struct conf_option *option, const struct conf_node *node)
-{
-	bool elsewhere = node != NULL && node->reference != NULL && !node->has_default;
-
-	return option->secret && !elsewhere;
 }
 
 void

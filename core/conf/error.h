@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/vec.h"
 
-/* A place in a file, counted from 1; line 0: the file as a whole. */
+/* A place in a file, lines and characters counted from 1; line 0: the file as a whole. */
 struct conf_place {
 	const char *file; /* lives as long as the configuration */
 	uint32_t line;

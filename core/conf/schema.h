@@ -39,6 +39,8 @@ struct conf_word {
 	int64_t value;
 };
 
+/* items is NULL where nothing was written and there is no default: that is not an empty sequence.
+ */
 struct conf_strings {
 	const char **items;
 	size_t count;

@@ -11,7 +11,7 @@
 
 /* The node has no value; binding passes over it. */
 static void __attribute__((format(printf, 3, 4)))
-fail(const struct conf_parse *parse, struct conf_node *node, const char *format, ...)
+fail(struct conf_parse *parse, struct conf_node *node, const char *format, ...)
 {
 	va_list args;
 
@@ -27,11 +27,15 @@ fail(const struct conf_parse *parse, struct conf_node *node, const char *format,
 }
 
 static void
-set_value(const struct conf_parse *parse, struct conf_node *node, const char *reference,
-    struct bytes value)
+set_value(
+    struct conf_parse *parse, struct conf_node *node, const char *reference, struct bytes value)
 {
-	if (value.len > parse->limits->max_value || utf8_classify(value) >= UTF8_NUL) {
-		fail(parse, node, "the value that this brings is too long, or no text");
+	if (value.len > parse->limits->max_value || !conf_yaml_weigh(parse, node, value.len)) {
+		fail(parse, node, "the value that this brings is too long");
+		return;
+	}
+	if (utf8_classify(value) >= UTF8_NUL) {
+		fail(parse, node, "the value that this brings is no text");
 		return;
 	}
 	*node = (struct conf_node){.kind = CONF_SCALAR,
@@ -46,8 +50,7 @@ set_value(const struct conf_parse *parse, struct conf_node *node, const char *re
 /* The reference as YAML that reads back: "!env NAME", "!env {name: NAME, default: TEXT}" or "!file
  * PATH". */
 static const char *
-make_reference(
-    const struct conf_parse *parse, const char *tag, const char *name, const char *fallback)
+make_reference(struct conf_parse *parse, const char *tag, const char *name, const char *fallback)
 {
 	struct buf text;
 	const char *reference;
@@ -81,7 +84,7 @@ scalar_of(const struct conf_node *node, const char *key)
 
 /* !env NAME, or !env {name: NAME, default: TEXT}. */
 static void
-resolve_env(const struct conf_parse *parse, struct conf_node *node)
+resolve_env(struct conf_parse *parse, struct conf_node *node)
 {
 	const struct conf_sources *sources = parse->sources;
 	const char *fallback = NULL, *name = NULL, *value;
@@ -115,7 +118,7 @@ is_line_end(uint8_t byte)
 
 /* !file PATH: the file's text without the newline at its end. */
 static void
-resolve_file(const struct conf_parse *parse, const char *file, struct conf_node *node)
+resolve_file(struct conf_parse *parse, const char *file, struct conf_node *node)
 {
 	const struct conf_sources *sources = parse->sources;
 	const char *path;
@@ -147,8 +150,7 @@ resolve_file(const struct conf_parse *parse, const char *file, struct conf_node 
 }
 
 void
-conf_tag_apply(
-    const struct conf_parse *parse, const char *file, struct conf_node *node, const char *tag)
+conf_tag_apply(struct conf_parse *parse, const char *file, struct conf_node *node, const char *tag)
 {
 	if (strcmp(tag, "!env") == 0) {
 		resolve_env(parse, node);

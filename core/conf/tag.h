@@ -11,6 +11,6 @@
 /* Puts the value that the tag stands for in place of the node; errors are gathered. file: where the
  * node stands. */
 void conf_tag_apply(
-    const struct conf_parse *parse, const char *file, struct conf_node *node, const char *tag);
+    struct conf_parse *parse, const char *file, struct conf_node *node, const char *tag);
 
 #endif

@@ -14,6 +14,7 @@
 #include <yaml.h>
 
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 #include "conf/tag.h"
 
@@ -120,11 +121,30 @@ stop_on_syntax(struct state *state)
 	}
 }
 
+/* A value may be a secret, so it is wiped before its memory goes. */
+static void
+delete_event(yaml_event_t *event)
+{
+	if (event->type == YAML_SCALAR_EVENT) {
+		mem_wipe(event->data.scalar.value, event->data.scalar.length);
+	}
+	yaml_event_delete(event);
+}
+
+static void
+delete_parser(yaml_parser_t *parser)
+{
+	mem_wipe(
+	    parser->raw_buffer.start, (size_t)(parser->raw_buffer.end - parser->raw_buffer.start));
+	mem_wipe(parser->buffer.start, (size_t)(parser->buffer.end - parser->buffer.start));
+	yaml_parser_delete(parser);
+}
+
 /* Reads the next event; false when there is none to be had. */
 static bool
 next(struct state *state)
 {
-	yaml_event_delete(&state->event);
+	delete_event(&state->event);
 	if (state->stopped) {
 		return false;
 	}
@@ -167,11 +187,27 @@ event_tag(const yaml_event_t *event)
 
 /* --- nodes --- */
 
+static const char too_much[] =
+    "too many values or too long ones, aliases counted for what they stand for";
+
+bool
+conf_yaml_weigh(struct conf_parse *parse, struct conf_node *node, size_t len)
+{
+	size_t weight = len / CONF_BYTES_PER_NODE;
+
+	if (weight > parse->limits->max_nodes - parse->nodes) {
+		return false;
+	}
+	parse->nodes += weight;
+	node->weight += weight;
+	return true;
+}
+
 static bool
 add_weight(struct state *state, struct conf_place place, size_t weight)
 {
 	if (weight > state->parse->limits->max_nodes - state->parse->nodes) {
-		stop(state, place, "too many values, aliases counted for what they stand for");
+		stop(state, place, too_much);
 		return false;
 	}
 	state->parse->nodes += weight;
@@ -206,7 +242,9 @@ add_anchor(struct state *state, const char *name, struct conf_node *node)
 {
 	struct anchor *anchor;
 
-	if (name != NULL && node != NULL) {
+	if (state->anchors.count == state->parse->limits->max_keys) {
+		stop(state, place_of(state, state->event.start_mark), "too many anchors");
+	} else if (name != NULL && node != NULL) {
 		anchor = arena_alloc(state->parse->arena, sizeof(*anchor));
 		*anchor = (struct anchor){name, node};
 		map_put(&state->anchors, anchor);
@@ -248,6 +286,10 @@ parse_scalar(struct state *state)
 	if (utf8_classify(value) >= UTF8_NUL) {
 		fault(state, node->place, "a value contains a NUL character");
 		value.len = 0;
+	}
+	if (!conf_yaml_weigh(state->parse, node, value.len)) {
+		stop(state, node->place, too_much);
+		return NULL;
 	}
 	node->quoted = state->event.data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
 	node->text.len = value.len;
@@ -335,7 +377,7 @@ judge_key(const struct state *state)
 	if (utf8_classify(text) >= UTF8_NUL) {
 		return "a key contains a NUL character";
 	}
-	if (bytes_equal_text(text, "<<")) {
+	if (event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && bytes_equal_text(text, "<<")) {
 		return "merge keys (<<) are not supported; use an alias for a whole value";
 	}
 	return NULL;
@@ -526,8 +568,8 @@ conf_yaml_parse(struct conf_parse *parse, const char *file, struct bytes text)
 	yaml_parser_set_input_string(&state.parser,
 	    state.text.len != 0 ? state.text.data : (const uint8_t *)"", state.text.len);
 	root = parse_document(&state);
-	yaml_event_delete(&state.event);
-	yaml_parser_delete(&state.parser);
+	delete_event(&state.event);
+	delete_parser(&state.parser);
 	map_fini(&state.anchors);
 	return state.stopped ? NULL : root;
 }
@@ -548,7 +590,8 @@ conf_node_find(const struct conf_node *node, const char *key)
 bool
 conf_node_is_null(const struct conf_node *node)
 {
-	return node->kind == CONF_SCALAR && !node->quoted && node->reference == NULL &&
+	return node->kind == CONF_SCALAR && !node->quoted && !node->failed &&
+	       node->reference == NULL &&
 	       (node->text.len == 0 || bytes_equal_text(node->text, "~") ||
 		   bytes_equal_text(node->text, "null"));
 }

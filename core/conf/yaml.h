@@ -35,13 +35,14 @@ struct conf_node {
 	struct conf_node **items; /* of a sequence */
 	struct conf_pair *pairs;  /* of a mapping */
 	size_t count;             /* of items or pairs */
-	size_t weight;            /* nodes in this subtree, aliases expanded */
+	size_t
+	    weight; /* nodes in this subtree, aliases expanded, and one per 64 bytes of a value */
 };
 
 struct conf_limits {
 	size_t max_bytes; /* of a file */
 	size_t max_value; /* bytes of a scalar, and of a file that !file names */
-	size_t max_nodes; /* of all files together */
+	size_t max_nodes; /* of all files together; a long value counts for several */
 	size_t max_keys;  /* of one mapping */
 	unsigned max_depth;
 	size_t max_files;  /* the first one and those that it includes */
@@ -66,9 +67,18 @@ struct conf_parse {
 	size_t nodes; /* made so far, over all files */
 };
 
+/* So many bytes of a value weigh as much as a node: what an alias repeats is bytes as well. */
+enum { CONF_BYTES_PER_NODE = 64 };
+
+/* Adds the weight of a value's bytes to a node; false when the limit is met. For the room itself.
+ */
+bool conf_yaml_weigh(struct conf_parse *parse, struct conf_node *node, size_t len);
+
 /*
  * Parses one text. `file` is its name for places, and its folder is where relative paths of !file
- * begin. NULL when it was refused (the errors say why); an empty text is an empty mapping.
+ * begin. NULL when the text could not be read to its end; faults of content (a key that stands
+ * twice, a tag that is unknown, a variable that is not set) leave a tree. The errors say what was
+ * wrong. An empty text is an empty mapping.
  */
 struct conf_node *conf_yaml_parse(struct conf_parse *parse, const char *file, struct bytes text);
 

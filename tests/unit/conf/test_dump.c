@@ -420,6 +420,37 @@ a_dump_is_appended_to_what_is_there(void **state)
 	conf_unref(&conf);
 }
 
+/* libyaml takes a key of more than 1024 bytes behind a question mark only. */
+static void
+long_keys_read_back(void **state)
+{
+	char text[4096];
+
+	(void)state;
+	(void)snprintf(text, sizeof(text),
+	    "chains:\n  ? \"%s\"\n  : {authorize: [a]}\nplugins: [{name: p, module: m, config: {? "
+	    "\"%s\" : 1}}]\n",
+	    "\\x01kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+	    "kkkkkkkkkkkkkk"
+	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+	    "kkkkkkkkkkkkkk",
+	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+	    "kkkkkkkkkkkk"
+	    "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"
+	    "kkkkkkkkkkkkkk");
+	struct conf *conf = read_text(text);
+	char *dump = dumped(conf, false);
+	struct conf *again = read_text(dump);
+	char *twice = dumped(again, false);
+
+	assert_string_equal(dump, twice);
+	assert_non_null(strstr(dump, "? "));
+	free(twice);
+	conf_unref(&again);
+	free(dump);
+	conf_unref(&conf);
+}
+
 int
 main(void)
 {
@@ -435,6 +466,7 @@ main(void)
 	    cmocka_unit_test(without_help_there_are_no_comments),
 	    cmocka_unit_test(every_option_is_dumped_in_the_order_of_its_table),
 	    cmocka_unit_test(a_secret_is_not_dumped_and_reads_back_as_none),
+	    cmocka_unit_test(long_keys_read_back),
 	    cmocka_unit_test(a_dump_is_appended_to_what_is_there),
 	};
 

@@ -440,6 +440,45 @@ errors_that_are_only_counted_are_errors(void **state)
 	conf_unref(&conf);
 }
 
+static const char *
+long_env(const char *name)
+{
+	static char value[60000];
+
+	(void)name;
+	memset(value, 'x', sizeof(value) - 1);
+	return value;
+}
+
+/* What references and aliases repeat is bounded in bytes as well. */
+static void
+long_values_weigh_more(void **state)
+{
+	static const struct conf_sources sources = {.env = long_env};
+	struct buf text;
+
+	(void)state;
+	buf_init(&text, SIZE_MAX);
+	for (int i = 0; i < 200; i++) {
+		buf_append_text(&text, "- !env X\n");
+	}
+	struct conf *conf = conf_read("x.yaml", buf_bytes(&text), NULL, &sources);
+	assert_true(conf_has_errors(conf));
+	conf_unref(&conf);
+	buf_clear(&text);
+	buf_append_text(&text, "- &a ");
+	for (int i = 0; i < 6000; i++) {
+		buf_append_text(&text, "xxxxxxxxxx");
+	}
+	for (int i = 0; i < 200; i++) {
+		buf_append_text(&text, "\n- *a");
+	}
+	conf = conf_read("x.yaml", buf_bytes(&text), NULL, NULL);
+	assert_true(conf_has_errors(conf));
+	conf_unref(&conf);
+	buf_fini(&text);
+}
+
 int
 main(void)
 {
@@ -464,6 +503,7 @@ main(void)
 	    cmocka_unit_test(each_limit_holds_at_its_last_value),
 	    cmocka_unit_test(aliases_do_not_nest_deeper_than_the_limit),
 	    cmocka_unit_test(errors_beyond_the_limit_are_counted),
+	    cmocka_unit_test(long_values_weigh_more),
 	    cmocka_unit_test(errors_that_are_only_counted_are_errors),
 	};
 

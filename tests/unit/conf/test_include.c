@@ -252,6 +252,18 @@ a_file_without_permission_is_told(void **state)
 	assert_load_said_once(*state, "include: a*.yaml\n", "a.yaml", "", "ermission");
 }
 
+/* Nobody waits for who writes into a pipe. */
+static void
+what_is_no_file_is_not_waited_for(void **state)
+{
+	struct conf *conf;
+
+	assert_int_equal(mkfifo(path_in(*state, "a.yaml"), 0600), 0);
+	conf = load(*state, "include: a.yaml\nstore: !file a.yaml\n");
+	assert_true(conf_has_errors(conf));
+	conf_unref(&conf);
+}
+
 static void
 a_first_file_that_is_not_there_is_told(void **state)
 {
@@ -344,6 +356,7 @@ main(void)
 	    folder_test(limits_hold_for_each_file_and_for_all_together),
 	    folder_test(what_cannot_be_read_is_told),
 	    folder_test(a_file_without_permission_is_told),
+	    folder_test(what_is_no_file_is_not_waited_for),
 	    folder_test(a_first_file_that_is_not_there_is_told),
 	    folder_test(the_environment_and_files_are_read_for_real),
 	    folder_test(a_path_from_the_environment_is_not_shown),

@@ -474,6 +474,112 @@ a_tree_is_bound_by_several_schemas(void **state)
 	conf_unref(&conf);
 }
 
+struct part {
+	const char *id;
+	const char *address;
+	int64_t low, high;
+};
+
+struct whole {
+	struct part part;
+	const struct conf_node *kept;
+	struct conf_strings texts;
+	struct conf_list list;
+};
+
+static void
+low_is_not_above_high(struct conf_check *check, void *target)
+{
+	const struct part *part = target;
+
+	if (part->low > part->high) {
+		conf_check_fail(check, "low", "is above high");
+	}
+}
+
+static const struct conf_option part_options[] = {
+    {.name = "id", .type = CONF_STRING, .offset = offsetof(struct part, id)},
+    {.name = "address",
+	.type = CONF_STRING,
+	.offset = offsetof(struct part, address),
+	.required = true,
+	.secret = true},
+    {.name = "low", .type = CONF_INT, .offset = offsetof(struct part, low), .fallback = "5"},
+    {.name = "high", .type = CONF_INT, .offset = offsetof(struct part, high), .fallback = "9"},
+};
+static const struct conf_schema part_schema = {.options = part_options,
+    .count = CONF_COUNT(part_options),
+    .size = sizeof(struct part),
+    .check = low_is_not_above_high};
+static const struct conf_option whole_options[] = {
+    {.name = "part",
+	.type = CONF_STRUCT,
+	.offset = offsetof(struct whole, part),
+	.schema = &part_schema},
+    {.name = "kept",
+	.type = CONF_NODE,
+	.offset = offsetof(struct whole, kept),
+	.schema = &part_schema},
+    {.name = "texts", .type = CONF_STRINGS, .offset = offsetof(struct whole, texts)},
+    {.name = "list",
+	.type = CONF_LIST,
+	.offset = offsetof(struct whole, list),
+	.schema = &part_schema},
+};
+static const struct conf_schema whole_schema = {
+    .options = whole_options, .count = CONF_COUNT(whole_options), .size = sizeof(struct whole)};
+
+static void
+what_a_struct_within_requires_is_required(void **state)
+{
+	static const struct said want[] = {{"x.yaml:1:7", "part", "address is missing"}};
+	struct conf *conf = read_text("part: {id: a}\n");
+
+	(void)state;
+	assert_null(conf_bind(conf, &whole_schema));
+	assert_said(conf, want, CONF_COUNT(want));
+	conf_unref(&conf);
+}
+
+/* It will be laid over something that is not known yet. */
+static void
+a_kept_node_is_not_judged_by_defaults(void **state)
+{
+	struct conf *conf = NULL;
+	const struct whole *whole = bound(&conf, &whole_schema, "kept: {high: 3}\n");
+	struct part base = {.id = "i", .address = "a", .low = 1, .high = 2};
+	const struct part *part;
+
+	(void)state;
+	part = conf_bind_part_over(conf, &part_schema, whole->kept, "kept", &base);
+	assert_non_null(part);
+	assert_int_equal(part->high, 3);
+	base.low = 7;
+	assert_null(conf_bind_part_over(conf, &part_schema, whole->kept, "kept", &base));
+	conf_unref(&conf);
+}
+
+static void
+a_dump_tells_unwritten_from_empty_and_hides_what_a_kept_node_hides(void **state)
+{
+	struct conf *conf = NULL;
+	const struct whole *whole =
+	    bound(&conf, &whole_schema, "kept: {address: hunter2, id: x}\ntexts: []\n");
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, SIZE_MAX);
+	assert_true(conf_dump(conf, &whole_schema, whole, false, &out));
+	assert_null(strstr(buf_text(&out), "hunter2"));
+	assert_non_null(strstr(buf_text(&out), "texts: []\n"));
+	assert_non_null(strstr(buf_text(&out), "list: null\n"));
+	buf_fini(&out);
+	buf_init(&out, 20);
+	assert_false(conf_dump(conf, &whole_schema, whole, false, &out));
+	buf_fini(&out);
+	conf_unref(&conf);
+}
+
 int
 main(void)
 {
@@ -494,6 +600,9 @@ main(void)
 	    cmocka_unit_test(a_check_may_blame_a_struct_that_is_not_there),
 	    cmocka_unit_test(each_item_is_checked_and_each_bad_one_is_told),
 	    cmocka_unit_test(a_part_is_checked_whatever_it_is_bound_over),
+	    cmocka_unit_test(what_a_struct_within_requires_is_required),
+	    cmocka_unit_test(a_kept_node_is_not_judged_by_defaults),
+	    cmocka_unit_test(a_dump_tells_unwritten_from_empty_and_hides_what_a_kept_node_hides),
 	    cmocka_unit_test(a_tree_is_bound_by_several_schemas),
 	};
 
