@@ -91,7 +91,7 @@ AC_DEFUN([AVOCET_WARNINGS], [
     m4_foreach_w([flag], [-Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
         -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wcast-qual -Wcast-align -Wwrite-strings -Wundef
         -Wformat=2 -Wvla -Wdouble-promotion -Wimplicit-fallthrough -Wlogical-op -Wduplicated-cond
-        -Wduplicated-branches -Wunused-macros],
+        -Wduplicated-branches],
         [AVOCET_FLAG([WARNING_CFLAGS], m4_quote(flag), [compile])])
     AC_ARG_ENABLE([werror],
         [AS_HELP_STRING([--enable-werror], [warnings are errors (for CI)])], [], [enable_werror=no])
@@ -122,7 +122,11 @@ AC_DEFUN([AVOCET_HARDENING], [
             AC_COMPILE_IFELSE([AC_LANG_PROGRAM([], [[char b@<:@4@:>@; return (int)__builtin_dynamic_object_size(b, 0);]])],
                 [avocet_cv_fortify=3])
         ])
-        AS_CASE([" $CFLAGS "], [*" -O0 "*], [], [HARDEN_CFLAGS="$HARDEN_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$avocet_cv_fortify"])
+        AC_COMPILE_IFELSE([AC_LANG_SOURCE([[#ifndef __OPTIMIZE__
+            #error without optimisation it does nothing
+            #endif
+            int optimised;]])],
+            [HARDEN_CFLAGS="$HARDEN_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$avocet_cv_fortify"])
     ])
     AC_SUBST([HARDEN_CFLAGS])
     AC_SUBST([HARDEN_LDFLAGS])

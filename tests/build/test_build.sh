@@ -24,7 +24,7 @@ copy() { # a copy of the sources, as git would give them
 	rm -rf "$work/src"
 	mkdir "$work/src"
 	if [ -d .git ]; then
-		git ls-files -co --exclude-standard -z | xargs -0 tar cf - | tar xf - -C "$work/src"
+		git -c safe.directory="$PWD" ls-files -co --exclude-standard -z | xargs -0 tar cf - | tar xf - -C "$work/src"
 	else
 		tar cf - --exclude=./build . | tar xf - -C "$work/src"
 	fi
@@ -86,8 +86,11 @@ install_all() {
 }
 try "make install puts program and manual page below DESTDIR" install_all
 
-# What the hardened program must show, where the compiler can do it.
+# What the hardened program and its objects must show, where the compiler can do it.
 hardened() {
+	nm "$work/out/core/base/libbase.a" >"$work/log" 2>&1 && says __stack_chk_fail &&
+		says '__v*snprintf_chk' || return 1
+	readelf -nW "$work/out/core/base/buf.o" >"$work/log" && { [ "$(uname -m)" != x86_64 ] || says IBT; } || return 1
 	readelf -hW -lW -dW "$work/out/avocet" >"$work/log" &&
 		says 'DYN (Position-Independent' && says GNU_RELRO && says 'BIND_NOW\|FLAGS_1.*NOW' &&
 		! grep -E 'GNU_STACK.*RWE' "$work/log"
