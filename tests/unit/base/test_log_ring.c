@@ -152,6 +152,59 @@ the_largest_record_goes_round_a_large_ring(void **state)
 	close_ring(&f);
 }
 
+/* How many records with a text of this length fit into an empty ring. */
+static size_t
+count_that_fit(size_t size, int text_len)
+{
+	struct fixture f;
+	size_t count = 0;
+
+	open_ring(&f, size, LOG_LEVEL_DEBUG);
+	while (log_ring_take_dropped(f.ring) == 0) {
+		log_info("%*s", text_len, "");
+		count++;
+	}
+	close_ring(&f);
+	return count - 1;
+}
+
+/* Small records lead to the last bytes of the ring, whatever they need beside their text. */
+static void
+the_largest_record_may_begin_anywhere_before_the_end(void **state)
+{
+	enum { SIZE = 32768, LENS = 17 };
+	static char value[LOG_MAX_VALUE];
+	struct log_field fields[LOG_MAX_FIELDS];
+
+	(void)state;
+	for (size_t i = 0; i < LOG_MAX_FIELDS; i++) {
+		fields[i] = (struct log_field){"field", bytes_make(value, sizeof(value))};
+	}
+	for (int i = 0; i < 3 * LENS; i++) {
+		size_t count = count_that_fit(SIZE, i / 3) - (size_t)(i % 3);
+		struct log_record record;
+		struct fixture f;
+
+		open_ring(&f, SIZE, LOG_LEVEL_DEBUG);
+		for (size_t j = 0; j < count; j++) {
+			log_info("%*s", i / 3, "");
+			assert_true(log_ring_take(f.ring, &record));
+			log_ring_release(f.ring);
+		}
+		memset(value, 'a' + i % 26, sizeof(value));
+		log_write(LOG_LEVEL_INFO, fields, LOG_MAX_FIELDS, "%*s", LOG_MAX_TEXT, "x");
+		log_info("%s", "");
+		assert_true(log_ring_take(f.ring, &record));
+		assert_int_equal(record.text.len, LOG_MAX_TEXT);
+		for (size_t j = 0; j < LOG_MAX_FIELDS; j++) {
+			assert_true(bytes_equal(record.fields[j].value, fields[j].value));
+		}
+		log_ring_release(f.ring);
+		assert_next(&f, "");
+		close_ring(&f);
+	}
+}
+
 static void
 a_size_is_rounded_up_to_a_power_of_two(void **state)
 {
@@ -306,6 +359,7 @@ main(void)
 	    cmocka_unit_test(a_record_larger_than_the_ring_is_dropped_and_counted),
 	    cmocka_unit_test(a_record_that_fits_an_empty_ring_fits_at_every_position),
 	    cmocka_unit_test(the_largest_record_goes_round_a_large_ring),
+	    cmocka_unit_test(the_largest_record_may_begin_anywhere_before_the_end),
 	    cmocka_unit_test(a_size_is_rounded_up_to_a_power_of_two),
 	    cmocka_unit_test(records_of_all_sizes_go_round_rings_of_all_sizes),
 	};

@@ -250,7 +250,6 @@ read_all(struct exchange *x)
 			}
 			log_ring_release(x->ring);
 			x->read_count++;
-			settle(x);
 		} else if (was_done) {
 			break;
 		} else {
@@ -325,6 +324,9 @@ a_reader_that_spins_is_woken_whenever_it_has_to_be(void **state)
 	(void)state;
 	exchange(&x, 65536, MODE_SPINNING);
 	assert_nothing_lost(&x);
+	if (x.wake_count < RECORDS / 20) {
+		print_message("the threads hardly met: too busy a machine to say much of wakes\n");
+	}
 }
 
 static void
