@@ -66,7 +66,7 @@ static const char *const level_names[] = {"error", "warning", "info", "debug"};
 const char *
 log_level_name(enum log_level level)
 {
-	return level_names[level];
+	return level_names[(unsigned)level <= LOG_LEVEL_DEBUG ? (unsigned)level : LOG_LEVEL_ERROR];
 }
 
 struct log_ring *

@@ -46,8 +46,11 @@ struct log_record {
 
 /* --- writing: any room, any thread --- */
 
-/* Formats the sentence (no newline) into the current thread's ring; without a context straight to
- * stderr. */
+/*
+ * Formats the sentence (no newline) into the current thread's ring; without a context straight to
+ * stderr. What a client sent belongs into fields, which are quoted; in a sentence it could pass for
+ * fields. No field is named time, level or message.
+ */
 void log_write(enum log_level level, const struct log_field *fields, size_t field_count,
     const char *format, ...) __attribute__((format(printf, 4, 5)));
 

@@ -65,5 +65,7 @@ mem_text(struct bytes text)
 void
 mem_wipe(void *memory, size_t size)
 {
-	explicit_bzero(memory, size);
+	if (size != 0) {
+		explicit_bzero(memory, size);
+	}
 }

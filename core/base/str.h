@@ -15,9 +15,9 @@
 bool str_to_i64(struct bytes text, int64_t *value_out);
 
 /*
- * Appends text from outside so that it stays on one line and shows what it is: printable ASCII and
- * well-formed UTF-8 as they are, everything else as \n, \t, \r or \xHH. quoted: for use between
- * double quotes, backslash and quote escaped.
+ * Appends text from outside so that it stays on one line and shows what it is: well-formed
+ * UTF-8 as it is but for control and non-characters, these and everything else as \n, \t, \r or
+ * \xHH. quoted: for use between double quotes, backslash and quote escaped.
  */
 void str_escape(struct buf *out, struct bytes text, bool quoted);
 
