@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bottom of a stack: a connected socket (TCP or unix), non-blocking, TCP_NODELAY. */
+#ifndef TRANSPORT_PLAIN_H
+#define TRANSPORT_PLAIN_H
+
+#include "transport/addr.h"
+#include "transport/stream.h"
+
+/* Owns fd from now on. Detached. */
+struct stream *plain_new(int fd, const struct addr *peer);
+
+#endif

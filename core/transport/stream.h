@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A stream of bytes, whatever carries it. Streams stack: WebSocket over TLS over plain; an upper
+ * one owns the one below and passes what it does not change. Non-blocking. One owner; all functions
+ * on the thread of the worker it is attached to (detached: of whoever holds it).
+ */
+#ifndef TRANSPORT_STREAM_H
+#define TRANSPORT_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/bytes.h"
+
+struct worker;
+struct stream;
+
+enum { STREAM_READ = 1, STREAM_WRITE = 2 }; /* the values of WATCH_READ and WATCH_WRITE */
+
+/* Called when bytes (or the end) may be there, or when there is room to write after a short write.
+ * It may close the stream. */
+typedef void stream_ready_fn(struct stream *stream, unsigned events, void *owner);
+
+struct stream_ops {
+	long (*read)(struct stream *stream, void *memory, size_t size);
+	long (*write)(struct stream *stream, const struct iovec *parts, int count);
+	void (*want)(struct stream *stream, unsigned events);
+	void (*raise)(struct stream *stream, unsigned events);
+	int (*attach)(struct stream *stream, struct worker *worker);
+	void (*detach)(struct stream *stream); /* may be called when it is detached already */
+	void (*shut)(
+	    struct stream *stream); /* says goodbye below: FIN, close_notify, close frame */
+	void (*free)(
+	    struct stream *stream); /* this layer alone: stream_free walks down the stack */
+	struct bytes (*peer_name)(const struct stream *stream); /* "192.0.2.1:4711", "unix:…" */
+};
+
+struct stream {
+	const struct stream_ops *ops;
+	struct stream *lower; /* owned; NULL at the bottom */
+	stream_ready_fn *ready;
+	void *owner;
+};
+
+static inline void
+stream_on_ready(struct stream *stream, stream_ready_fn *ready, void *owner)
+{
+	stream->ready = ready;
+	stream->owner = owner;
+}
+
+/* Bytes read (> 0), 0 at the end of the stream, ERR_AGAIN, or ERR_IO. Fewer bytes than asked means
+ * that nothing more is there now: no second read that only fetches EAGAIN. */
+static inline long
+stream_read(struct stream *stream, void *memory, size_t size)
+{
+	return stream->ops->read(stream, memory, size);
+}
+
+/* Bytes taken (>= 0; fewer than offered: wait for STREAM_WRITE), or ERR_IO. */
+static inline long
+stream_write(struct stream *stream, const struct iovec *parts, int count)
+{
+	return stream->ops->write(stream, parts, count);
+}
+
+/* What the owner wants to be told. Only READ when idle; 0 notices the end all the same where the
+ * bottom can tell (a hang-up). */
+static inline void
+stream_want(struct stream *stream, unsigned events)
+{
+	stream->ops->want(stream, events);
+}
+
+/* ready is called with these events soon, without sleeping in between. */
+static inline void
+stream_raise(struct stream *stream, unsigned events)
+{
+	stream->ops->raise(stream, events);
+}
+
+/* To a worker's loop, wanting READ; raises READ once, since bytes that were decoded before wake
+ * nobody. 0 or ERR_IO. */
+static inline int
+stream_attach(struct stream *stream, struct worker *worker)
+{
+	return stream->ops->attach(stream, worker);
+}
+
+/* Off its loop, so that it can travel by mail. */
+static inline void
+stream_detach(struct stream *stream)
+{
+	stream->ops->detach(stream);
+}
+
+static inline void
+stream_shut(struct stream *stream)
+{
+	stream->ops->shut(stream);
+}
+
+/* Detaches, closes and frees the whole stack, and makes the pointer NULL. May be called inside
+ * ready. */
+void stream_free(struct stream **stream);
+
+/* Borrowed; for logs. */
+static inline struct bytes
+stream_peer_name(const struct stream *stream)
+{
+	return stream->ops->peer_name(stream);
+}
+
+#endif
