@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store's thread. It is woken by one mail, which is under way at most once; takes the list;
+ * puts chunks into the cut up to a cap, whole ones; lets the engine commit; publishes; and if more
+ * is there wakes itself again, so that a slow disk makes large cuts and a fast one small ones,
+ * without a timer.
+ *
+ * When a commit fails, the store is failing: the cut stays, takes in all that comes (and so shrinks
+ * it to the newest of each thing), and is tried again each second. Nothing of it was or will be
+ * answered negatively. The first commit that succeeds ends the state.
+ */
+#include "store/store.h"
+
+#include "base/counter.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "store/store_int.h"
+
+enum {
+	CUT_MAX_RECORDS = 4000, /* then it takes no further chunk; one commit stays short */
+	CUT_MAX_BYTES = 4 << 20,
+	RETRY_MS = 1000,
+};
+
+/* --- chunks --- */
+
+static void
+push_chunk(struct store_chunks *chunks, struct store_chunk *chunk)
+{
+	if (chunks->last != NULL) {
+		chunks->last->next = chunk;
+	} else {
+		chunks->first = chunk;
+	}
+	chunks->last = chunk;
+}
+
+static struct store_chunk *
+pop_chunk(struct store_chunks *chunks)
+{
+	struct store_chunk *chunk = chunks->first;
+
+	if (chunk != NULL) {
+		chunks->first = chunk->next;
+		chunk->next = NULL;
+		if (chunks->first == NULL) {
+			chunks->last = NULL;
+		}
+	}
+	return chunk;
+}
+
+static void
+free_chunks(struct store_chunks *chunks)
+{
+	struct store_chunk *chunk;
+
+	while ((chunk = pop_chunk(chunks)) != NULL) {
+		store_chunk_free(&chunk);
+	}
+}
+
+static void
+wake(struct store *store)
+{
+	if (!atomic_exchange(&store->waking, true)) {
+		mail_post(store->worker, &store->wake);
+	}
+}
+
+void
+store_hand_over(struct store *store, struct store_chunk *chunk)
+{
+	(void)atomic_fetch_add_explicit(&store->pending, chunk->cost, memory_order_relaxed);
+	lock_take(&store->lock);
+	push_chunk(&store->list, chunk);
+	lock_give(&store->lock);
+	wake(store);
+}
+
+/* Puts what the workers have handed over behind the backlog; true if anything is there. */
+static bool
+gather(struct store *store)
+{
+	struct store_chunks list;
+
+	lock_take(&store->lock);
+	list = store->list;
+	store->list = (struct store_chunks){0};
+	lock_give(&store->lock);
+	if (list.first != NULL) {
+		if (store->backlog.last != NULL) {
+			store->backlog.last->next = list.first;
+		} else {
+			store->backlog.first = list.first;
+		}
+		store->backlog.last = list.last;
+	}
+	return store->backlog.first != NULL;
+}
+
+static bool
+cut_is_empty(const struct store *store)
+{
+	return store->cut.records.first == NULL && list_is_empty(&store->cut.messages);
+}
+
+bool
+store_has_work(struct store *store)
+{
+	return gather(store) || !cut_is_empty(store);
+}
+
+static void
+fill_cut(struct store *store, bool whole)
+{
+	const struct store_cut *cut = &store->cut;
+	struct store_chunk *chunk;
+
+	(void)gather(store);
+	while (whole || (cut->records.count < CUT_MAX_RECORDS && cut->cost < CUT_MAX_BYTES)) {
+		chunk = pop_chunk(&store->backlog);
+		if (chunk == NULL) {
+			break;
+		}
+		if (chunk->port != NULL) {
+			chunk->port->taken = chunk->ticket;
+		}
+		store_cut_absorb(&store->cut, chunk);
+	}
+}
+
+/* --- committing --- */
+
+static void
+tell_all(struct store *store)
+{
+	for (size_t i = 0; i < store->ports.count; i++) {
+		store_port_wake(store->ports.items[i]);
+	}
+}
+
+static void
+set_failing(struct store *store, enum store_result result)
+{
+	counter_add(COUNTER_STORE_FAILURES, 1);
+	if (!atomic_load(&store->failing)) {
+		atomic_store(&store->failing, true);
+		log_error("The store fails (%s). What needs it is refused or waits; trying again "
+			  "each second.",
+		    result == STORE_FULL ? "it is full" : "input/output error");
+		tell_all(store);
+	}
+	fill_cut(store, true);
+	store_cut_trim(&store->cut);
+	timer_set(store->worker, &store->retry_timer, context_current->mono_ms + RETRY_MS);
+}
+
+static void
+set_well(struct store *store)
+{
+	if (atomic_load(&store->failing)) {
+		atomic_store(&store->failing, false);
+		log_info("The store works again.");
+		tell_all(store);
+	}
+}
+
+static void
+publish(struct store *store)
+{
+	uint64_t cost = store->cut.cost;
+
+	store_cut_settle(&store->cut);
+	(void)atomic_fetch_sub_explicit(&store->pending, cost, memory_order_relaxed);
+	for (size_t i = 0; i < store->ports.count; i++) {
+		store_port_publish(store->ports.items[i]);
+	}
+}
+
+/* A cut of which nothing is left needs no disk. */
+static enum store_result
+attempt(struct store *store)
+{
+	size_t count = store_cut_assemble(&store->cut);
+
+	if (count == 0) {
+		return STORE_OK;
+	}
+	counter_add(COUNTER_STORE_COMMITS, 1);
+	return store->engine->ops->commit(store->engine, store->cut.ops.items, count);
+}
+
+static void
+be_idle(struct store *store)
+{
+	int64_t ms = store->engine->ops->idle(store->engine);
+
+	if (ms >= 0) {
+		timer_set(store->worker, &store->idle_timer, context_current->mono_ms + ms);
+	} else {
+		timer_clear(store->worker, &store->idle_timer);
+	}
+}
+
+static void
+commit(struct store *store)
+{
+	bool was_failing = atomic_load(&store->failing);
+	enum store_result result;
+
+	fill_cut(store, was_failing);
+	result = attempt(store);
+	if (result != STORE_OK) {
+		set_failing(store, result);
+		return;
+	}
+	set_well(store);
+	publish(store);
+	if (store_has_work(store)) {
+		wake(store);
+		return;
+	}
+	be_idle(store);
+	store_drain_check(store);
+}
+
+/* --- when --- */
+
+static void
+work(struct store *store)
+{
+	int64_t delay;
+
+	if (atomic_load(&store->failing)) {
+		fill_cut(store, true);
+		store_cut_trim(&store->cut);
+		return;
+	}
+	if (timer_is_set(&store->commit_timer) || !store_has_work(store)) {
+		return;
+	}
+	delay = store->engine->ops->delay(store->engine);
+	if (delay > 0) {
+		timer_set(store->worker, &store->commit_timer, context_current->mono_ms + delay);
+	} else {
+		commit(store);
+	}
+}
+
+static void
+run_wake(struct worker *worker, struct mail *mail)
+{
+	struct store *store = list_item(mail, struct store, wake);
+
+	(void)worker;
+	(void)atomic_exchange(&store->waking, false);
+	work(store);
+}
+
+static void
+on_commit_timer(struct worker *worker, struct timer *timer)
+{
+	(void)worker;
+	commit(list_item(timer, struct store, commit_timer));
+}
+
+/* The engine may open what it has closed, or make room. */
+static void
+on_retry_timer(struct worker *worker, struct timer *timer)
+{
+	struct store *store = list_item(timer, struct store, retry_timer);
+
+	(void)worker;
+	(void)store->engine->ops->idle(store->engine);
+	commit(store);
+}
+
+static void
+on_idle_timer(struct worker *worker, struct timer *timer)
+{
+	struct store *store = list_item(timer, struct store, idle_timer);
+
+	(void)worker;
+	if (!atomic_load(&store->failing) && !store_has_work(store)) {
+		be_idle(store);
+	}
+}
+
+/* --- life --- */
+
+static void
+on_start(struct worker *worker, void *arg)
+{
+	struct store *store = arg;
+
+	worker_random_fill(worker, &store->cut.items.hash_key, sizeof(store->cut.items.hash_key));
+	while (store->orphans.count != 0) {
+		struct msg *msg = vec_pop(&store->orphans);
+
+		store_cut_orphan(&store->cut, msg);
+		msg_unref(&msg);
+	}
+	if (store_has_work(store)) {
+		wake(store);
+	}
+}
+
+static void
+on_stop(struct worker *worker, void *arg)
+{
+	struct store *store = arg;
+
+	timer_clear(worker, &store->commit_timer);
+	timer_clear(worker, &store->retry_timer);
+	timer_clear(worker, &store->idle_timer);
+}
+
+struct store *
+store_new(struct store_engine *engine, struct worker *worker)
+{
+	struct store *store = mem_zalloc(sizeof(*store));
+
+	store->engine = engine;
+	store->worker = worker;
+	store->drain.store = store;
+	store->wake.run = run_wake;
+	store->commit_timer.fn = on_commit_timer;
+	store->retry_timer.fn = on_retry_timer;
+	store->idle_timer.fn = on_idle_timer;
+	lock_init(&store->lock);
+	store_cut_init(&store->cut, (struct hash_key){0});
+	if (engine != NULL) {
+		worker_on_start(worker, on_start, store);
+		worker_on_stop(worker, on_stop, store);
+	}
+	return store;
+}
+
+struct store_port *
+store_add_port(struct store *store, struct worker *worker)
+{
+	struct store_port *port;
+
+	if (store->engine == NULL) {
+		return NULL;
+	}
+	port = store_port_new(store, worker);
+	vec_push(&store->ports, port);
+	return port;
+}
+
+void
+store_free(struct store **store)
+{
+	struct store *gone = *store;
+
+	*store = NULL;
+	if (gone == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < gone->ports.count; i++) {
+		store_port_free(&gone->ports.items[i]);
+	}
+	while (gone->orphans.count != 0) {
+		struct msg *msg = vec_pop(&gone->orphans);
+
+		msg_unref(&msg);
+	}
+	free_chunks(&gone->list);
+	free_chunks(&gone->backlog);
+	store_cut_fini(&gone->cut);
+	if (gone->engine != NULL) {
+		gone->engine->ops->free(gone->engine);
+	}
+	vec_fini(&gone->ports);
+	vec_fini(&gone->orphans);
+	lock_fini(&gone->lock);
+	mem_free(&gone);
+}
