@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A worker's table of sessions: slots with generations, and client ids. Owned by its worker; all
+ * functions run on that worker's thread (before loop_start and after loop_join: on main).
+ *
+ * In the middle of a turn a session only sends what can go at once; everything else marks it dirty,
+ * and phase SETTLE pumps the dirty ones. A session that is marked while or after that runs has its
+ * turn in a following one, so a pump never runs inside another.
+ *
+ * Phase STORE comes behind the store's own hand-over (its port is older than the table): then what
+ * has ended leaves the directory, and the house learns what the queues hold.
+ */
+#include "session/session.h"
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "session/record.h"
+#include "session/session_int.h"
+
+static struct bytes
+client_id_of(const void *item)
+{
+	const struct session *session = item;
+
+	return session->client->client_id;
+}
+
+/* --- phases --- */
+
+static void
+settle(struct worker *worker, void *arg)
+{
+	struct session_table *table = arg;
+	struct list batch;
+	struct list_link *link;
+
+	table->settled_turn = worker_turns(worker);
+	list_init(&batch);
+	while ((link = list_take_first(&table->dirty)) != NULL) {
+		list_append(&batch, link);
+	}
+	/* A session that ends meanwhile leaves the list by itself. */
+	while ((link = list_take_first(&batch)) != NULL) {
+		struct session *session = list_item(link, struct session, dirty_link);
+
+		if (session_pump(session)) {
+			session_mark_dirty(session);
+		}
+	}
+}
+
+static void
+publish_counts(struct session_table *table)
+{
+	struct session_house *house = table->house;
+
+	if (table->queued_bytes != table->shown_bytes) {
+		atomic_fetch_add_explicit(&house->queued_bytes,
+		    table->queued_bytes - table->shown_bytes, memory_order_relaxed);
+		table->shown_bytes = table->queued_bytes;
+	}
+	if (table->queued_sessions != table->shown_sessions) {
+		atomic_fetch_add_explicit(&house->queued_sessions,
+		    table->queued_sessions - table->shown_sessions, memory_order_relaxed);
+		table->shown_sessions = table->queued_sessions;
+	}
+}
+
+static void
+after_store(struct worker *worker, void *arg)
+{
+	struct session_table *table = arg;
+	struct session_gone *gone;
+
+	(void)worker;
+	vec_each (gone, &table->gone) {
+		session_directory_session_gone(
+		    table->house->directory, bytes_make(gone->client_id, gone->len), gone->sid);
+		mem_free(&gone->client_id);
+	}
+	table->gone.count = 0;
+	publish_counts(table);
+	store_id_block_end_turn(&table->ids);
+}
+
+/* Another turn, where this one has settled already. */
+static void
+want_turn(struct session_table *table)
+{
+	if (worker_turns(table->worker) == table->settled_turn) {
+		worker_again(table->worker);
+	}
+}
+
+/* What was loaded is looked at in the first turn: wills and expiries that are due, timers, rows
+ * that loading wrote. */
+static void
+boot(struct worker *worker, struct timer *timer)
+{
+	struct session_table *table = list_item(timer, struct session_table, boot_timer);
+	struct session_loaded *at;
+
+	(void)worker;
+	vec_each (at, &table->loaded) {
+		struct session *session = session_table_get(table, at->slot, at->generation);
+
+		if (session != NULL && session->sink == NULL && !session->asking) {
+			session_go_on(session);
+		}
+	}
+	vec_fini(&table->loaded);
+}
+
+/* Loading knew no clock that goes on: left_ms is relative to now. */
+static void
+start(struct worker *worker, void *arg)
+{
+	struct session_table *table = arg;
+	struct session_loaded *at;
+
+	vec_each (at, &table->loaded) {
+		struct session *session = session_table_get(table, at->slot, at->generation);
+
+		if (session != NULL) {
+			session->left_ms += session_now();
+			if (at->was_connected) {
+				session_put_row(session);
+			}
+		}
+	}
+	if (table->loaded.count != 0) {
+		timer_set(worker, &table->boot_timer, session_now());
+	}
+	worker_again(worker);
+}
+
+/* --- the table --- */
+
+struct session_table *
+session_table_new(const struct session_table_options *options)
+{
+	struct session_table *table = mem_zalloc(sizeof(*table));
+
+	table->house = options->house;
+	table->worker = options->worker;
+	table->port = options->port;
+	table->route_ops = options->route_ops;
+	table->route_arg = options->route_arg;
+	table->hash_key = session_directory_hash_key(options->house->directory);
+	table->settled_turn = UINT64_MAX;
+	table->ids_turn = UINT64_MAX;
+	table->boot_timer.fn = boot;
+	list_init(&table->dirty);
+	map_init(&table->clients, client_id_of, table->hash_key);
+	worker_on_start(table->worker, start, table);
+	worker_on_phase(table->worker, WORKER_SETTLE, settle, table);
+	worker_on_phase(table->worker, WORKER_STORE, after_store, table);
+	return table;
+}
+
+void
+session_table_free(struct session_table **table_address)
+{
+	struct session_table *table = *table_address;
+	struct session_gone *gone;
+
+	if (table == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < table->slots.count; i++) {
+		if (table->slots.items[i].session != NULL) {
+			session_free(table->slots.items[i].session);
+		}
+	}
+	vec_each (gone, &table->gone) {
+		mem_free(&gone->client_id);
+	}
+	vec_fini(&table->gone);
+	vec_fini(&table->slots);
+	vec_fini(&table->loaded);
+	map_fini(&table->clients);
+	publish_counts(table);
+	mem_free(table_address);
+}
+
+struct worker *
+session_table_worker(const struct session_table *table)
+{
+	return table->worker;
+}
+
+struct store_port *
+session_table_port(const struct session_table *table)
+{
+	return table->port;
+}
+
+uint64_t
+session_table_draw_id(struct session_table *table)
+{
+	uint64_t turn = worker_turns(table->worker);
+
+	/* Phase WRITE of the turn before may have drawn behind the end of its block. */
+	if (turn != table->ids_turn) {
+		store_id_block_end_turn(&table->ids);
+		table->ids_turn = turn;
+	}
+	return store_id_draw(&table->house->ids, &table->ids);
+}
+
+struct session *
+session_table_get(const struct session_table *table, uint32_t slot, uint32_t generation)
+{
+	const struct session_slot *at;
+
+	if (slot >= table->slots.count) {
+		return NULL;
+	}
+	at = &table->slots.items[slot];
+	return at->generation == generation ? at->session : NULL;
+}
+
+struct session *
+session_table_find(const struct session_table *table, struct bytes client_id)
+{
+	return map_find(&table->clients, client_id);
+}
+
+void
+session_table_each(
+    struct session_table *table, void (*fn)(struct session *session, void *arg), void *arg)
+{
+	for (size_t i = 0; i < table->slots.count; i++) {
+		if (table->slots.items[i].session != NULL) {
+			fn(table->slots.items[i].session, arg);
+		}
+	}
+}
+
+size_t
+session_table_count(const struct session_table *table)
+{
+	return table->count;
+}
+
+static void
+count_session(struct session *session, void *arg)
+{
+	struct session_counts *counts = arg;
+
+	counts->sessions++;
+	counts->connected += session->sink != NULL;
+	counts->subscriptions += session_subscription_count(session);
+	counts->received += session_inbound_count(session);
+	if (session->out != NULL) {
+		counts->inflight += session->out->inflight.count;
+		counts->queued_bytes += session->out->queued_bytes;
+		for (int i = 0; i < SESSION_RING_COUNT; i++) {
+			counts->queued += session->out->rings[i].count;
+		}
+	}
+	if (session->subs != NULL) {
+		list_each (link, &session->subs->replays) {
+			counts->replays++;
+		}
+	}
+}
+
+void
+session_table_counts(struct session_table *table, struct session_counts *counts_out)
+{
+	*counts_out = (struct session_counts){0};
+	session_table_each(table, count_session, counts_out);
+}
+
+void
+session_table_say_gone(struct session_table *table, struct bytes client_id, uint64_t sid)
+{
+	vec_push(&table->gone, (struct session_gone){mem_text(client_id), client_id.len, sid});
+	want_turn(table);
+}
+
+/* --- a session --- */
+
+static uint32_t
+take_slot(struct session_table *table, struct session *session)
+{
+	struct session_slot *slot;
+	uint32_t index = table->free_slot;
+
+	if (index == 0) {
+		vec_push(&table->slots, (struct session_slot){0});
+		index = (uint32_t)table->slots.count;
+	} else {
+		table->free_slot = table->slots.items[index - 1].next_free;
+	}
+	slot = &table->slots.items[index - 1];
+	slot->session = session;
+	slot->generation++;
+	session->slot = index - 1;
+	session->generation = slot->generation;
+	return index;
+}
+
+struct session *
+session_make(struct session_table *table, struct msg_client *client, uint64_t sid, bool mapped)
+{
+	struct session *session = mem_zalloc(sizeof(*session));
+
+	session->table = table;
+	session->client = msg_client_ref(client);
+	session->sid = sid;
+	session->mapped = mapped;
+	take_slot(table, session);
+	if (mapped) {
+		map_put(&table->clients, session);
+		session_directory_session_made(table->house->directory, client->client_id,
+		    (uint16_t)worker_index(table->worker), sid);
+	}
+	table->count++;
+	atomic_fetch_add_explicit(&table->house->sessions, 1, memory_order_relaxed);
+	counter_add(COUNTER_SESSIONS, 1);
+	return session;
+}
+
+void
+session_free(struct session *session)
+{
+	struct session_table *table = session->table;
+	struct session_slot *slot = &table->slots.items[session->slot];
+
+	timer_clear(table->worker, &session->timer);
+	list_remove(&session->dirty_link);
+	session_waiting_free(session);
+	session_will_free(session);
+	session_out_free(session);
+	session_inbox_free(session);
+	session_subs_free(session);
+	if (session->mapped) {
+		map_take(&table->clients, session->client->client_id);
+	}
+	if (session->sink != NULL) {
+		counter_sub(COUNTER_SESSIONS_ATTACHED, 1);
+	}
+	slot->session = NULL;
+	slot->next_free = table->free_slot;
+	table->free_slot = session->slot + 1;
+	table->count--;
+	atomic_fetch_sub_explicit(&table->house->sessions, 1, memory_order_relaxed);
+	counter_sub(COUNTER_SESSIONS, 1);
+	msg_client_unref(&session->client);
+	if (session->conf != NULL) {
+		conf_unref(&session->conf);
+	}
+	mem_free(&session);
+}
+
+void
+session_mark_dirty(struct session *session)
+{
+	if (!list_is_linked(&session->dirty_link)) {
+		list_append(&session->table->dirty, &session->dirty_link);
+	}
+	want_turn(session->table);
+}
+
+void
+session_wake(struct session *session)
+{
+	const struct session_out *out = session->out;
+
+	if (!session->serving) {
+		return;
+	}
+	if (session_replay_is_open(session) ||
+	    (out != NULL && (out->rings[SESSION_RING_QOS0].count != 0 ||
+				out->rings[SESSION_RING_QOS12].count != 0 ||
+				out->inflight.resend != 0 || out->inflight.gate_first != 0))) {
+		session_mark_dirty(session);
+	}
+}
+
+void
+session_set_window(struct session *session)
+{
+	int64_t most = session->limits->max_inflight_messages;
+	uint16_t window = session->receive_maximum != 0 ? session->receive_maximum : UINT16_MAX;
+
+	session->window = most > 0 && most < window ? (uint16_t)most : window;
+}
+
+uint64_t
+session_put_row(const struct session *session)
+{
+	struct buf rec;
+	uint64_t ticket;
+
+	if (!session->has_row) {
+		return 0;
+	}
+	buf_init(&rec, SIZE_MAX);
+	session_record_session_encode(
+	    &(struct session_record_session){.client = *session->client,
+		.expiry_s = session->expiry_s,
+		.left_wall_ms =
+		    session->sink != NULL ? 0 : session_wall() - (session_now() - session->left_ms),
+		.connected = session->sink != NULL,
+		.transient = !session->persistent},
+	    &rec);
+	ticket = session_put(session->table, &(struct store_op){.kind = STORE_SESSION_PUT,
+						 .sid = session->sid,
+						 .key = session->client->client_id,
+						 .rec = buf_bytes(&rec)});
+	buf_fini(&rec);
+	return ticket;
+}
+
+void
+session_set_expiry(struct session *session, uint32_t expiry_s)
+{
+	/* The row is written when the session is left, which is now. */
+	session->expiry_s = expiry_s;
+}
+
+void
+session_set_client(struct session *session, struct msg_client *client)
+{
+	struct msg_client *old = session->client;
+
+	if (err_impossible(!bytes_equal(client->client_id, old->client_id))) {
+		return;
+	}
+	/* The map's key is the same bytes in other memory. */
+	session->client = msg_client_ref(client);
+	msg_client_unref(&old);
+	session_put_row(session);
+}
+
+void
+session_set_limits(struct session *session, const struct session_limits *limits, struct conf *conf)
+{
+	struct conf *old = session->conf;
+
+	session->conf = conf != NULL ? conf_ref(conf) : NULL;
+	session->limits = limits;
+	if (old != NULL) {
+		conf_unref(&old);
+	}
+	session_set_window(session);
+	session_wake(session);
+}
+
+/* --- what it is --- */
+
+struct bytes
+session_client_id(const struct session *session)
+{
+	return session->client->client_id;
+}
+
+struct msg_client *
+session_client(const struct session *session)
+{
+	return session->client;
+}
+
+uint64_t
+session_sid(const struct session *session)
+{
+	return session->sid;
+}
+
+uint32_t
+session_slot(const struct session *session)
+{
+	return session->slot;
+}
+
+uint32_t
+session_generation(const struct session *session)
+{
+	return session->generation;
+}
+
+bool
+session_is_stored(const struct session *session)
+{
+	return session->has_row && session->persistent;
+}
+
+bool
+session_is_attached(const struct session *session)
+{
+	return session->sink != NULL;
+}
+
+uint32_t
+session_expiry_s(const struct session *session)
+{
+	return session->expiry_s;
+}
+
+struct session_table *
+session_table_of(const struct session *session)
+{
+	return session->table;
+}
