@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The output of a connection: a chain of chunks from the worker's pool. Small packets are copied
+ * into the last chunk; a large payload is referenced (a chunk that holds a reference on the message
+ * and no bytes). Own thread.
+ */
+#ifndef PEER_OUT_H
+#define PEER_OUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "msg/msg.h"
+
+struct stream;
+
+enum {
+	PEER_CHUNK_SIZE = 8192,     /* bytes of data in a chunk of the pool */
+	PEER_POOL_KEEP = 256,       /* free chunks a worker keeps */
+	PEER_REFERENCE_FROM = 2048, /* payloads from this size on are not copied */
+	PEER_OUT_LIMIT = 262144, /* bytes of PUBLISH that wait before the session keeps the next */
+	PEER_ANSWER_LIMIT = 65536, /* bytes of answers that wait before nothing more is read */
+};
+
+struct peer_chunk {
+	struct peer_chunk *next;
+	struct msg *msg;     /* payload reference; NULL: bytes follow the struct */
+	const uint8_t *data; /* where this chunk's bytes lie */
+	uint32_t start, end; /* what of them is to be sent */
+	uint32_t cap;        /* of own bytes */
+};
+
+struct peer_pool {
+	struct peer_chunk *free;
+	uint32_t count;
+};
+
+struct peer_out {
+	struct peer_chunk *first, *last;
+	uint32_t len;        /* bytes in all chunks */
+	uint32_t answer_len; /* of them answers, at most; 0 when all is out */
+};
+
+void peer_pool_init(struct peer_pool *pool);
+void peer_pool_fini(struct peer_pool *pool);
+
+void peer_out_fini(struct peer_out *out, struct peer_pool *pool);
+
+/* Room for size bytes in one piece; the caller writes there and then calls peer_out_add. */
+uint8_t *peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size);
+void peer_out_add(struct peer_out *out, size_t size);
+
+/* The payload of msg goes out from where it lies; takes a reference. */
+void peer_out_reference(struct peer_out *out, struct peer_pool *pool, struct msg *msg);
+
+/* One write. Bytes taken, or ERR_IO. What was taken is freed. */
+long peer_out_flush(struct peer_out *out, struct peer_pool *pool, struct stream *stream);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One MQTT connection without a role: a stream, framing, output, the FIFO of acknowledgements,
+ * topic aliases, packet sizes and the clocks of reading and writing. Both ends of the protocol are
+ * built on it; the role gives it a table of functions. All on the thread of its worker; it moves
+ * with its connection.
+ *
+ * An idle peer owns no buffer: input is read into the worker's scratch and only an unfinished tail
+ * is kept; output lies in chunks from the worker's pool until phase WRITE has given it to the
+ * stream, one write per dirty connection and turn.
+ */
+#ifndef PEER_PEER_H
+#define PEER_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "loop/timer.h"
+#include "peer/acks.h"
+#include "peer/alias.h"
+#include "peer/out.h"
+#include "session/delivery.h"
+#include "session/sink.h"
+#include "transport/stream.h"
+#include "wire/decode.h"
+#include "wire/encode.h"
+
+struct worker;
+struct store_port;
+struct peer;
+
+/* A worker's peers: pool of chunks, dirty list. */
+struct peer_room {
+	struct worker *worker;
+	struct store_port *port;
+	struct peer_pool pool;
+	struct list dirty;    /* have output, or are to be freed */
+	uint64_t count;       /* peers attached here */
+	bool withhold;        /* transit budget is over: acknowledgements wait (flow 6) */
+	struct list withheld; /* peers with acknowledgements that wait for that only */
+};
+
+/* Why a connection ends, as far as the peer can tell. */
+enum peer_end {
+	PEER_EOF,           /* the other side closed */
+	PEER_BROKEN,        /* I/O error */
+	PEER_REFUSED,       /* the decoder refused: reason and sentence say what */
+	PEER_KEEP_ALIVE,    /* nothing was read for 1.5 times the Keep Alive */
+	PEER_WRITE_TIMEOUT, /* it took nothing for write_timeout */
+	PEER_DEADLINE,      /* peer_set_deadline */
+};
+
+struct peer_ops {
+	/* One packet; views into the read buffer, valid during the call. May pause or close the
+	 * peer. */
+	void (*packet)(struct peer *peer, struct wire_packet *packet);
+	/* The connection is over, or must be: the role calls peer_close. `packet` type is what was
+	 * being decoded with PEER_REFUSED. */
+	void (*ended)(struct peer *peer, enum peer_end end, const struct wire_outcome *outcome,
+	    const struct wire_packet *packet);
+	/* Output fell below half of its limit after it was full. */
+	void (*has_room)(struct peer *peer);
+	/* The last act: stream and buffers are gone, the role frees its object. */
+	void (*freed)(struct peer *peer);
+	/* Before each packet: may it be handled now? False: it has paused the peer, and the packet
+	 * stays. NULL: always. */
+	bool (*may_read)(struct peer *peer);
+};
+
+enum peer_state { PEER_OPEN, PEER_CLOSING, PEER_LINGERING, PEER_DEAD };
+
+struct peer {
+	const struct peer_ops *ops;
+	struct peer_room *room;
+	struct stream *stream;
+	struct wire_decoder decoder;
+	struct wire_encoder encoder;
+	struct peer_out out;
+	struct peer_acks acks;
+	struct peer_aliases *aliases; /* made at first use */
+	struct list_link dirty_link;
+	struct list_link withheld_link;
+	struct timer timer;     /* keep alive, write time-out, deadline: whichever is first */
+	int64_t read_at_ms;     /* when a packet was last received */
+	int64_t written_at_ms;  /* when output last made progress; counts while output waits */
+	int64_t deadline_at_ms; /* 0: none */
+	uint8_t *tail;          /* bytes of an unfinished packet, or unread ones while paused */
+	uint32_t tail_len;
+	uint32_t tail_cap;
+	uint32_t keep_alive_ms; /* 1.5 times; 0: off */
+	uint16_t aliases_in;    /* Topic Alias Maximum of this side … */
+	uint16_t aliases_out;   /* … and what is used of the other's */
+	uint32_t write_timeout_ms;
+	uint8_t state;  /* enum peer_state */
+	uint8_t paused; /* reasons not to read, PEER_PAUSE_… or-ed */
+	bool eof;       /* the other side says nothing more */
+	bool lost;      /* nothing can be said to it any more */
+	bool wants_write;
+	bool is_reading; /* inside the packet loop */
+	bool tail_whole; /* the tail may hold whole packets: they are handled before reading on */
+	bool was_full;   /* output was over its limit */
+};
+
+enum peer_pause {
+	PEER_PAUSE_ROLE = 1,     /* peer_pause */
+	PEER_PAUSE_OUTPUT = 2,   /* too many answers that it does not take */
+	PEER_PAUSE_CREDIT = 4,   /* mail to a worker is over its credit */
+	PEER_PAUSE_RATE = 8,     /* publish rate */
+	PEER_PAUSE_STORE = 16,   /* parked until the store is well */
+	PEER_PAUSE_STOP = 32,    /* the broker stops */
+	PEER_PAUSE_PENDING = 64, /* as many questions are open as may be */
+	PEER_PAUSE_OWING = 128,  /* MQTT 3: it is owed too many acknowledgements */
+};
+
+/* Before loop_start; hooks itself into phase WRITE. */
+void peer_room_init(struct peer_room *room, struct worker *worker, struct store_port *port);
+void peer_room_fini(struct peer_room *room);
+
+/* In the role's memory, zeroed. Takes the stream, which is detached; attaches it and reads. 0 or
+ * ERR_IO (the role then calls peer_fini). */
+int peer_init(
+    struct peer *peer, const struct peer_ops *ops, struct peer_room *room, struct stream *stream);
+
+/* Moving: off this worker with everything unread in its tail; to another. */
+void peer_detach(struct peer *peer);
+int peer_attach(struct peer *peer, struct peer_room *room);
+
+/* Encodes a packet into the output. False: it cannot be said to this peer (too large); nothing was
+ * written. */
+bool peer_send(struct peer *peer, const struct wire_packet *packet);
+
+/* A PUBLISH out of a delivery. */
+enum session_offer peer_send_publish(struct peer *peer, const struct session_delivery *delivery,
+    uint32_t prefix_len, int64_t mono_ms);
+
+/* Its table of aliases. */
+struct peer_aliases *peer_aliases_of(struct peer *peer);
+
+/* Small acknowledgement without properties, straight into the output. */
+void peer_send_ack(struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason);
+
+void peer_pause(struct peer *peer, enum peer_pause why);
+void peer_resume(struct peer *peer, enum peer_pause why);
+
+/* The clocks. deadline: moment for PEER_DEADLINE, 0 ends it. */
+void peer_set_keep_alive(struct peer *peer, uint32_t milliseconds);
+void peer_set_deadline(struct peer *peer, int64_t at_ms);
+
+/*
+ * Nothing is read any more; what is in the output goes out (at most until the write time-out or a
+ * few seconds), then the stream is shut, lingers for a moment so that the client sees what was
+ * said, and `freed` is called, never inside this call. Idempotent. at_once: output is thrown away.
+ */
+void peer_close(struct peer *peer, bool at_once);
+
+/* Transit budget (flow 6): while set, PUBACK and PUBREC wait; what waited leaves when it is
+ * cleared. */
+void peer_room_set_withhold(struct peer_room *room, bool withhold);
+
+/* After loop_join: frees it at once, with `freed`. */
+void peer_kill(struct peer *peer);
+
+static inline bool
+peer_is_open(const struct peer *peer)
+{
+	return peer->state == PEER_OPEN;
+}
+
+#endif
