@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The post office: the only door for publications, whether of clients, wills, $SYS or plugins:
+ * intercept -> validate what changed -> authorize -> seal -> retain -> match -> fan out (flows 1,
+ * 2, 5, 7, 8). A desk per worker; all on its thread.
+ */
+#ifndef ROUTE_ROUTE_H
+#define ROUTE_ROUTE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "msg/draft.h"
+#include "plugin/ask.h"
+#include "session/session.h"
+
+struct loop;
+struct route_house;
+struct route_desk;
+struct route_publication;
+
+/* Of all workers. The broker makes it, adds a desk per client worker, and then starts the loop. */
+struct route_house *route_house_new(struct loop *loop, struct session_house *sessions);
+void route_house_free(struct route_house **house);
+/* 0 = none; any thread. Bytes of mail, rows that wait and drafts; over it acknowledgements are
+ * withheld and QoS 0 is dropped (flow 6). */
+void route_house_set_max_transit(struct route_house *house, int64_t bytes);
+
+/* port NULL: the null engine. desk of main too (for $SYS); main has no sessions (table NULL). */
+struct route_desk *route_desk_new(struct route_house *house, struct worker *worker,
+    struct plugin_desk *plugins, struct store_port *port);
+/* Its session table, made with route_session_ops and this desk; before loop_start. */
+void route_desk_set_table(struct route_desk *desk, struct session_table *table);
+extern const struct session_route_ops route_session_ops; /* arg: struct route_desk */
+
+/* Whom wills are asked about: the set of a listener by name (NULL name or unknown: the default).
+ * Given by the broker. */
+typedef const struct plugin_set *route_set_fn(void *arg, struct bytes listener);
+void route_house_set_plugins(struct route_house *house, route_set_fn *fn, void *arg);
+
+enum route_mode { ROUTE_COMMIT, ROUTE_RELAXED, ROUTE_NONE }; /* durability */
+
+enum route_status {
+	ROUTE_DONE,    /* reason, ticket */
+	ROUTE_PENDING, /* done is called later */
+	ROUTE_BLOCKED, /* the store is failing and it would write a row; nothing has happened */
+	ROUTE_READY, /* all questions are answered with yes: route_carry is due, when it is its turn
+		      */
+};
+
+struct route_publication {
+	/* In. The draft's topic is full (prefix before it), checked; owned (msg_draft_own) if the
+	 * set may wait. */
+	struct msg_draft draft;
+	struct msg_client *client;        /* borrowed; referenced while pending */
+	const struct plugin_set *plugins; /* outlives it */
+	struct session *session;          /* the publisher's; NULL: none */
+	uint8_t mode;                     /* enum route_mode */
+	bool retain_available;
+	void (*done)(struct route_publication *publication); /* when it was pending; may free it */
+	/* Not NULL: it is not carried out before the caller says so. Called when it was pending and
+	 * is ROUTE_READY; the caller then calls route_carry once it is its turn. */
+	void (*ready)(struct route_publication *publication);
+
+	/* Out. */
+	uint8_t reason;  /* 0x00, 0x10, or a refusal */
+	bool disconnect; /* the refusal wants the connection closed */
+	uint64_t ticket; /* what the acknowledgement waits for */
+	uint32_t
+	    worker_over; /* bit per worker (up to 32) whose credit is used up by this; 0: none */
+
+	/* Route's own. */
+	struct route_desk *desk;
+	uint32_t session_slot, session_generation;
+	uint8_t step;
+	int64_t draft_bytes; /* what of it counts as transit */
+	struct plugin_request request;
+};
+
+/*
+ * Carries a publication out. QoS 2: the caller has entered the packet id (session_inbound_begin)
+ * and calls session_inbound_done with the outcome, in the same turn as `done`, so RECV_PUT is in
+ * the chunk of the rows. In: everything above "Out" is set, the rest zero. The draft is consumed
+ * unless ROUTE_BLOCKED.
+ */
+enum route_status route_publish(struct route_desk *desk, struct route_publication *publication);
+
+/* What is ready, or was blocked: matches and fans out, asks nobody. ROUTE_DONE or ROUTE_BLOCKED;
+ * done is not called. */
+enum route_status route_carry(struct route_publication *publication);
+
+/* The transit budget is over: checked once per turn. */
+bool route_desk_is_over(const struct route_desk *desk);
+
+/* A message of the broker itself (QoS 0, retained in memory only), e.g. $SYS. */
+void route_publish_own(
+    struct route_desk *desk, struct bytes topic, struct bytes payload, bool retain);
+
+#endif
