@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who it is (config.md, "Who gets in"; mqtt5-tables 13) and what its will may do. A question lives
+ * in an object of its own, since the authority may answer when the connection has gone.
+ */
+#include <assert.h>
+
+#include "base/counter.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "conn/conn_int.h"
+#include "wire/reason.h"
+
+static void
+free_question(struct plugin_request *request)
+{
+	struct conn_question *question = (struct conn_question *)(void *)request;
+
+	plugin_request_fini(request);
+	msg_draft_fini(&question->draft);
+	msg_client_unref(&question->client);
+	buf_fini_wiped(&question->input);
+	mem_free(&question);
+}
+
+static void
+free_exchange(struct plugin_authority *authority, void *exchange)
+{
+	if (exchange != NULL && authority != NULL && authority->ops->exchange_free != NULL) {
+		authority->ops->exchange_free(authority, exchange);
+	}
+}
+
+/* Nobody waited for the answer: the exchange ends with it. */
+static void
+free_orphan(struct plugin_request *request)
+{
+	free_exchange(request->authority, request->exchange);
+	free_question(request);
+}
+
+void
+conn_drop_question(struct conn *conn)
+{
+	if (conn->question != NULL) {
+		struct conn_question *question = conn->question;
+
+		conn->question = NULL;
+		question->conn = NULL;
+		/* While a question is open its exchange belongs to it. */
+		conn->exchange = NULL;
+		plugin_end(&question->request, free_orphan);
+	}
+	free_exchange(conn->listener->plugins->authenticate, conn->exchange);
+	conn->exchange = NULL;
+}
+
+/* The claim, for a question before acceptance. */
+static struct msg_client *
+claimed_client(struct conn *conn)
+{
+	const struct conn_connect *connect = conn->connect;
+	struct msg_client client = {.version = conn_version(conn),
+	    .client_id = connect->client_id,
+	    .username = connect->username,
+	    .listener = bytes_of(conn->listener->name),
+	    .address = stream_peer_name(conn->peer.stream),
+	    .prefix = bytes_of(conn->listener->mount_point),
+	    .method = connect->method};
+
+	return msg_client_new(&client);
+}
+
+static struct bytes
+keep(struct buf *buf, size_t *at, struct bytes bytes)
+{
+	struct bytes view;
+
+	memcpy(buf->data + *at, bytes.len != 0 ? bytes.data : buf->data, bytes.len);
+	view = bytes_make(buf->data + *at, bytes.len);
+	*at += bytes.len;
+	return view;
+}
+
+static struct conn_question *
+question_new(struct conn *conn, enum plugin_question kind, struct bytes method, struct bytes data)
+{
+	struct conn_question *question = mem_zalloc(sizeof(*question));
+	const struct conn_connect *connect = conn->connect;
+	struct plugin_request *request = &question->request;
+	size_t password_len = connect != NULL ? connect->password.len : 0, at = 0;
+
+	question->conn = conn;
+	question->client =
+	    conn->client != NULL ? msg_client_ref(conn->client) : claimed_client(conn);
+	buf_init(&question->input, SIZE_MAX);
+	(void)buf_reserve(&question->input, method.len + data.len + password_len + 1);
+	plugin_request_init(request);
+	request->question = kind;
+	request->client = question->client;
+	request->method = keep(&question->input, &at, method);
+	request->data = keep(&question->input, &at, data);
+	if (connect != NULL) {
+		request->username = question->client->username;
+		request->password = keep(&question->input, &at, connect->password);
+		request->has_username = connect->has_username;
+		request->has_password = connect->has_password;
+	}
+	question->input.len = at;
+	request->exchange = conn->exchange;
+	conn->question = question;
+	return question;
+}
+
+static void
+send_auth(struct conn *conn, uint8_t reason, struct bytes data)
+{
+	struct bytes method = conn->client != NULL ? conn->client->method : conn->connect->method;
+	size_t room = method.len + data.len + 16;
+	uint8_t *block = mem_alloc(room);
+	struct wire_writer writer = wire_writer_of(block, room);
+	struct wire_packet packet = {.type = WIRE_AUTH, .auth = {.reason = reason}};
+
+	wire_write_prop_bytes(&writer, WIRE_AUTHENTICATION_METHOD, method);
+	if (data.len != 0) {
+		wire_write_prop_bytes(&writer, WIRE_AUTHENTICATION_DATA, data);
+	}
+	packet.auth.props.block = bytes_make(block, writer.len);
+	(void)peer_send(&conn->peer, &packet);
+	mem_free(&block);
+}
+
+/* --- verdicts --- */
+
+/* A refused login is answered later, so that guessing is slow; only so many are held back. */
+static void
+deny(struct conn *conn, uint8_t reason, const char *sentence)
+{
+	const struct conn_limits *limits = conn_limits_of(conn);
+	_Atomic int64_t *delayed = &conn->table->house->delayed;
+
+	if (reason < WIRE_REASON_FIRST_ERROR) {
+		reason = WIRE_REASON_NOT_AUTHORIZED;
+	}
+	if (limits->auth_delay_ms == 0 ||
+	    atomic_load_explicit(delayed, memory_order_relaxed) >= limits->max_delayed) {
+		conn_refuse(conn, reason, sentence);
+		return;
+	}
+	atomic_fetch_add_explicit(delayed, 1, memory_order_relaxed);
+	conn->connect->refusal = reason;
+	conn->connect->refusal_text = sentence;
+	conn_set_state(conn, CONN_DELAYED);
+	peer_set_deadline(&conn->peer, context_current->mono_ms + limits->auth_delay_ms);
+}
+
+static void
+go_on_with_client(struct conn *conn)
+{
+	const struct conn_limits *limits = conn_limits_of(conn);
+
+	conn_set_state(conn, CONN_EXCHANGE);
+	if (limits->connect_timeout_ms != 0 && limits->connect_timeout_ms != CONF_NEVER) {
+		peer_set_deadline(
+		    &conn->peer, context_current->mono_ms + limits->connect_timeout_ms);
+	}
+	peer_resume(&conn->peer, PEER_PAUSE_ROLE);
+}
+
+static void
+judge_connect(struct conn *conn, const struct plugin_request *request)
+{
+	switch (request->verdict) {
+	case PLUGIN_ACCEPT:
+		conn_accepted(conn, request);
+		break;
+	case PLUGIN_CONTINUE:
+		send_auth(
+		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
+		go_on_with_client(conn);
+		break;
+	default:
+		deny(conn, request->reason, "the login is refused");
+		break;
+	}
+}
+
+/* Another identity is not taken over by re-authentication. */
+static bool
+is_same_user(const struct conn *conn, const struct plugin_request *request)
+{
+	return request->answer_username.len == 0 ||
+	       bytes_equal(buf_bytes(&request->answer_username), conn->client->username);
+}
+
+static void
+judge_reauth(struct conn *conn, const struct plugin_request *request)
+{
+	conn->reauth = CONN_REAUTH_NONE;
+	if (request->verdict == PLUGIN_ACCEPT && is_same_user(conn, request)) {
+		send_auth(conn, WIRE_REASON_SUCCESS, buf_bytes(&request->answer_data));
+	} else if (request->verdict == PLUGIN_CONTINUE) {
+		send_auth(
+		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
+		conn->reauth = CONN_REAUTH_EXCHANGE;
+	} else {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL,
+		    request->reason >= WIRE_REASON_FIRST_ERROR
+			? request->reason
+			: (uint8_t)WIRE_REASON_NOT_AUTHORIZED,
+		    "the re-authentication is refused");
+	}
+}
+
+/* The question is answered, at once or later. */
+static void
+judge(struct conn_question *question)
+{
+	struct conn *conn = question->conn;
+	struct plugin_request *request = &question->request;
+	bool is_will = request->question == PLUGIN_WILL;
+
+	if (conn == NULL) {
+		return;
+	}
+	conn->question = NULL;
+	question->conn = NULL;
+	if (!is_will) {
+		conn->exchange = request->verdict == PLUGIN_CONTINUE ? request->exchange : NULL;
+	}
+	if (is_will) {
+		if (request->verdict == PLUGIN_ACCEPT) {
+			conn_go_home(conn);
+		} else {
+			conn_refuse(conn,
+			    request->reason >= WIRE_REASON_FIRST_ERROR
+				? request->reason
+				: (uint8_t)WIRE_REASON_NOT_AUTHORIZED,
+			    "the will is not allowed");
+		}
+	} else if (conn->state == CONN_SERVING) {
+		judge_reauth(conn, request);
+	} else {
+		judge_connect(conn, request);
+	}
+	plugin_end(request, request->timed_out ? free_orphan : free_question);
+}
+
+static void
+on_answer(struct plugin_request *request)
+{
+	judge((struct conn_question *)(void *)request);
+}
+
+static void
+put_question(struct conn *conn, struct plugin_authority *authority)
+{
+	struct conn_question *question = conn->question;
+
+	question->request.done = on_answer;
+	if (conn->state != CONN_SERVING) {
+		conn_set_state(conn, CONN_ASKED);
+	}
+	if (plugin_ask(conn->table->plugins, authority, &question->request) != PLUGIN_PENDING) {
+		judge(question);
+	}
+}
+
+/* --- CONNECT --- */
+
+static bool
+knows_method(const struct plugin_authority *authority, struct bytes method)
+{
+	for (const char *const *name = authority->methods; name != NULL && *name != NULL; name++) {
+		if (bytes_equal_text(method, *name)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+conn_authenticate(struct conn *conn, const struct wire_connect *packet)
+{
+	struct plugin_authority *authority = conn->listener->plugins->authenticate;
+	struct conn_connect *connect = conn->connect;
+	bool claims = connect->has_username || connect->has_password || connect->has_method;
+	struct bytes data = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA);
+
+	if (connect->has_method &&
+	    (authority == NULL || !knows_method(authority, connect->method))) {
+		conn_refuse(conn, WIRE_REASON_BAD_AUTHENTICATION_METHOD, NULL);
+		return;
+	}
+	if (authority == NULL || !claims) {
+		if (!conn->listener->allow_anonymous) {
+			deny(conn, WIRE_REASON_NOT_AUTHORIZED,
+			    "clients without a login are not let in here");
+			return;
+		}
+		if (claims) {
+			conn_log(conn, LOG_LEVEL_DEBUG, WIRE_REASON_SUCCESS,
+			    "the user name is ignored: nobody is there to check it");
+		}
+		conn_accepted(conn, NULL);
+		return;
+	}
+	(void)question_new(conn, PLUGIN_AUTHENTICATE, connect->method, data);
+	put_question(conn, authority);
+}
+
+void
+conn_authorize_will(struct conn *conn)
+{
+	struct plugin_authority *authority = conn->listener->plugins->authorize;
+	struct conn_question *question;
+
+	if (authority == NULL || !conn->connect->has_will) {
+		conn_go_home(conn);
+		return;
+	}
+	question = question_new(conn, PLUGIN_WILL, (struct bytes){0}, (struct bytes){0});
+	/* A copy: the authority may look at it when the connection has gone. */
+	question->draft = conn->connect->will;
+	question->draft.copy = NULL;
+	question->draft.scraps = NULL;
+	if (msg_draft_own(&question->draft) != 0) {
+		conn_refuse(conn, WIRE_REASON_SERVER_BUSY, "no memory for the will");
+		return;
+	}
+	question->request.draft = &question->draft;
+	put_question(conn, authority);
+}
+
+/* --- AUTH --- */
+
+static void
+refuse_auth(struct conn *conn, const char *sentence)
+{
+	conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_PROTOCOL_ERROR, "AUTH: %s", sentence);
+}
+
+void
+conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
+{
+	struct bytes method = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_METHOD);
+	struct bytes data = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA);
+	bool serving = conn->state == CONN_SERVING;
+	struct bytes agreed = serving ? conn->client->method : conn->connect->method;
+	bool restart = packet->reason == WIRE_REASON_RE_AUTHENTICATE;
+
+	if (agreed.len == 0) {
+		refuse_auth(conn, "CONNECT had no Authentication Method"); /* [MQTT-4.12.0-6] */
+		return;
+	}
+	if (!bytes_equal(method, agreed)) {
+		refuse_auth(conn, "another Authentication Method"); /* [MQTT-4.12.0-5] */
+		return;
+	}
+	if (restart != (serving && conn->reauth == CONN_REAUTH_NONE) ||
+	    packet->reason == WIRE_REASON_SUCCESS ||
+	    (serving && conn->reauth == CONN_REAUTH_ASKED)) {
+		refuse_auth(conn, "this reason is not due");
+		return;
+	}
+	if (serving) {
+		conn->reauth = CONN_REAUTH_ASKED;
+	} else {
+		peer_pause(&conn->peer, PEER_PAUSE_ROLE);
+	}
+	(void)question_new(
+	    conn, restart ? PLUGIN_REAUTHENTICATE : PLUGIN_AUTH_CONTINUE, method, data);
+	put_question(conn, conn->listener->plugins->authenticate);
+}

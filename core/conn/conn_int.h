@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of conn share. */
+#ifndef CONN_CONN_INT_H
+#define CONN_CONN_INT_H
+
+#include "base/vec.h"
+#include "conf/conf.h"
+#include "conn/conn.h"
+#include "loop/mailbox.h"
+#include "loop/timer.h"
+#include "loop/worker.h"
+#include "wire/props.h"
+
+struct conn_house {
+	struct conn_house_options options;
+	struct conn_table *tables[WORKER_MAX]; /* by worker; NULL: none */
+	_Atomic int64_t delayed;               /* refusals that are held back */
+};
+
+struct conn_moved {
+	uint64_t handle;
+	uint16_t worker;
+};
+
+struct conn_table {
+	struct conn_house *house;
+	struct worker *worker;
+	struct session_table *sessions;
+	struct route_desk *route;
+	struct plugin_desk *plugins;
+	struct store_port *port;
+	struct peer_room room;
+	struct list conns;
+	struct list moving;           /* leave for another worker in phase SETTLE */
+	struct list rated;            /* paused for their rate */
+	struct list blocked;          /* struct conn_line: until the store is well */
+	struct list publications;     /* struct conn_publication, all that wait, also of connections
+					 that have gone */
+	struct list subscribes;       /* struct open_subscribe: likewise */
+	VEC(struct conn_moved) moved; /* handles to be rewritten once the mail has left */
+	struct timer poll;            /* while withholding, or while somebody is over its rate */
+	struct buf topic;             /* scratch: a topic with its prefix */
+	_Atomic unsigned count;
+	bool stopping; /* nothing is read any more */
+	bool closed;   /* everybody is sent away; who arrives now, too */
+};
+
+enum conn_state {
+	CONN_NEW,      /* waits for CONNECT */
+	CONN_ASKED,    /* a question about CONNECT or AUTH is open */
+	CONN_EXCHANGE, /* waits for the client's AUTH */
+	CONN_DELAYED,  /* refused; the answer is held back */
+	CONN_MOVING,   /* on its way home */
+	CONN_OPENING,  /* waits for its session: a will's question is open */
+	CONN_ACKING,   /* CONNACK waits for the store */
+	CONN_SERVING,
+	CONN_CLOSING,
+	CONN_STATE_COUNT,
+};
+
+/* Re-authentication of a serving connection. */
+enum conn_reauth { CONN_REAUTH_NONE, CONN_REAUTH_ASKED, CONN_REAUTH_EXCHANGE };
+
+struct open_subscribe;
+
+/* What CONNECT said, from its arrival until CONNACK; and what is found out about it. */
+struct conn_connect {
+	struct mail mail; /* carries the connection home */
+	struct conn *conn;
+	struct store_wait wait; /* CONNACK's */
+	struct msg_draft will;  /* owned; topic with prefix */
+	struct msg *will_msg;   /* sealed */
+	uint8_t *texts;         /* what the views below point to */
+	struct bytes client_id; /* as it will be; owned through texts or `assigned` */
+	struct bytes username;
+	struct bytes password;
+	struct bytes method;
+	char assigned[128];
+	uint32_t texts_len;
+	uint32_t expiry_asked_s;
+	uint32_t expiry_s;
+	uint32_t max_packet_size;
+	uint32_t will_delay_s;
+	uint16_t keep_alive; /* in force */
+	uint16_t keep_alive_asked;
+	uint16_t receive_maximum;
+	uint16_t topic_alias_maximum;
+	uint16_t home;            /* MOVING: the worker it goes to */
+	uint8_t refusal;          /* DELAYED */
+	const char *refusal_text; /* static */
+	bool has_will;
+	bool has_username, has_password, has_method;
+	bool clean_start;
+	bool wants_response_information;
+	bool is_assigned;
+	bool present;
+	bool authenticated;
+	struct buf auth_data; /* for CONNACK */
+};
+
+/*
+ * The publications of a connection that wait: they are carried out in the order in which they came,
+ * whatever the order of the answers [MQTT-4.6.0-5], and when their connection has gone, too.
+ * References: the connection and each publication that stands in it.
+ */
+struct conn_line {
+	struct list waiting;           /* of conn_publication.order */
+	struct list_link blocked_link; /* of table->blocked: the first waits for the store */
+	struct conn *conn;             /* NULL: it has gone */
+	struct conn_table *table;
+	uint32_t users;
+	bool is_going; /* somebody carries out what is ready */
+};
+
+/* A question about the connection itself: authentication and the will's authorization. */
+struct conn_question {
+	struct plugin_request request; /* first */
+	struct conn *conn;             /* NULL: it has gone */
+	struct msg_client *client;
+	struct msg_draft draft; /* the will, if that is what is asked */
+	struct buf input;       /* what method and data point to */
+};
+
+struct conn {
+	struct peer peer; /* first */
+	struct session_sink sink;
+	struct conn_table *table;
+	struct conf *conf;
+	const struct conn_listener *listener;
+	struct session *session;            /* attached, from OPENED on */
+	struct msg_client *client;          /* from acceptance on */
+	struct conn_connect *connect;       /* until CONNACK */
+	struct conn_question *question;     /* open */
+	struct open_subscribe *subscribing; /* a SUBSCRIBE that is asked about */
+	void *exchange;                     /* the authority's, between AUTH steps */
+	struct list publications;           /* struct conn_publication: wait for an answer */
+	struct conn_line *line;             /* their order; NULL: none ever waited */
+	struct list_link link;              /* of the table */
+	struct list_link wait_link;         /* of table->moving or rated */
+	conn_gone_fn *gone;
+	void *gone_arg;
+	uint64_t handle;    /* 0: none yet */
+	int64_t rate_at_us; /* publications are allowed from here on (GCRA) */
+	int64_t bytes_at_us;
+	uint32_t connect_expiry_s; /* Session Expiry Interval of CONNECT */
+	uint16_t prefix_len;
+	uint16_t publication_count;
+	uint8_t state;  /* enum conn_state */
+	uint8_t reauth; /* enum conn_reauth */
+	bool is_local;
+	bool claimed;
+	bool said_ignored_name;
+};
+
+/* A PUBLISH that waits for an answer, for its turn, or for the store. */
+struct conn_publication {
+	struct route_publication publication; /* first */
+	struct conn *conn;                    /* NULL: it has gone */
+	struct conn_table *table;
+	struct msg_client *client;
+	struct conn_line *line;
+	struct list_link link;     /* of conn->publications */
+	struct list_link order;    /* of line->waiting */
+	struct list_link all_link; /* of table->publications */
+	uint64_t ack;              /* its place in the FIFO (QoS 1) */
+	uint16_t packet_id;
+	uint8_t qos;
+	bool is_ready; /* all is answered with yes: only its turn is missing, and the store */
+};
+
+static inline struct conn *
+conn_of_peer(struct peer *peer)
+{
+	return (struct conn *)(void *)peer;
+}
+
+static inline uint8_t
+conn_version(const struct conn *conn)
+{
+	return conn->peer.decoder.version;
+}
+
+static inline const struct conn_limits *
+conn_limits_of(const struct conn *conn)
+{
+	return conn->listener->limits;
+}
+
+/* --- conn.c --- */
+
+/* The one way to die: says goodbye as the state and version allow (CONNACK or DISCONNECT with the
+ * reason; nothing for WIRE_REASON_SUCCESS), leaves the session, logs, closes. The format may be
+ * NULL: the reason's name. */
+void conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void conn_log(struct conn *conn, enum log_level level, uint8_t reason, const char *sentence);
+void conn_free_connect(struct conn *conn);
+extern const struct peer_ops conn_peer_ops;
+/* Sets the state; dies on an impossible step. */
+void conn_set_state(struct conn *conn, enum conn_state state);
+
+/* --- dispatch.c --- */
+void conn_dispatch(struct peer *peer, struct wire_packet *packet);
+
+/* --- connect.c --- */
+void conn_on_connect(struct conn *conn, const struct wire_connect *packet);
+/* CONNACK with a refusal, then closed. */
+void conn_refuse(struct conn *conn, uint8_t reason, const char *sentence);
+/* Authentication is over with yes; what the authority said is in the question (NULL: nobody was
+ * asked). */
+void conn_accepted(struct conn *conn, const struct plugin_request *answer);
+void conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence);
+
+/* --- auth.c --- */
+void conn_authenticate(struct conn *conn, const struct wire_connect *packet);
+void conn_on_auth(struct conn *conn, const struct wire_disconnect *packet);
+void conn_authorize_will(struct conn *conn);
+/* The connection goes: whoever answers later finds nobody. */
+void conn_drop_question(struct conn *conn);
+
+/* --- home.c --- */
+void conn_go_home(struct conn *conn);
+void conn_opened(struct session_sink *sink, struct session *session, bool present, uint64_t ticket,
+    uint8_t reason);
+/* Phase SETTLE: those that move leave; phase WRITE: their handles are rewritten. */
+void conn_move_phase(struct worker *worker, void *arg);
+void conn_moved_phase(struct worker *worker, void *arg);
+
+/* --- sink.c --- */
+extern const struct session_sink_ops conn_sink_ops;
+/* Bytes of this topic that the client does not see. */
+uint32_t conn_stripped_len(const struct conn *conn, const struct msg *msg);
+
+/* --- publish.c --- */
+void conn_on_publish(struct conn *conn, const struct wire_publish *packet);
+void conn_on_pubrel(struct conn *conn, const struct wire_ack *packet);
+void conn_drop_publications(struct conn *conn);
+/* After loop_join: what still waits goes, or will when the desk of questions does. */
+void conn_free_publications(struct conn_table *table);
+void conn_free_subscribes(struct conn_table *table);
+/* The store is well: what waits for it goes on. */
+void conn_unblock(struct conn_table *table);
+/* Reads on unless a SUBSCRIBE is asked about, or too many publications are. */
+void conn_resume_pending(struct conn *conn);
+void conn_unrate(struct conn_table *table);
+/* The full topic: a view into the packet, or into the table's scratch. */
+struct bytes conn_full_topic(struct conn *conn, struct bytes topic);
+
+/* --- subscribe.c --- */
+void conn_on_subscribe(struct conn *conn, const struct wire_subscribe *packet);
+void conn_on_unsubscribe(struct conn *conn, const struct wire_subscribe *packet);
+void conn_drop_subscribe(struct conn *conn);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a session says to its connection. */
+#include "base/counter.h"
+#include "conn/conn_int.h"
+#include "wire/reason.h"
+
+uint32_t
+conn_stripped_len(const struct conn *conn, const struct msg *msg)
+{
+	/* Topics that begin with $ have no prefix. */
+	return conn->prefix_len != 0 && msg->topic_len > conn->prefix_len &&
+		       msg_topic(msg).data[0] != '$'
+		   ? conn->prefix_len
+		   : 0;
+}
+
+static struct conn *
+conn_of_sink(struct session_sink *sink)
+{
+	return (struct conn *)(void *)((char *)sink - offsetof(struct conn, sink));
+}
+
+static enum session_offer
+on_offer(struct session_sink *sink, const struct session_delivery *delivery)
+{
+	struct conn *conn = conn_of_sink(sink);
+	enum session_offer offer = peer_send_publish(&conn->peer, delivery,
+	    conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+
+	sink->has_room = !conn->peer.was_full;
+	return offer;
+}
+
+static void
+on_pubrel(struct session_sink *sink, uint16_t packet_id)
+{
+	peer_send_ack(&conn_of_sink(sink)->peer, WIRE_PUBREL, packet_id, WIRE_REASON_SUCCESS);
+}
+
+static void
+on_received(struct session_sink *sink, uint16_t packet_id, uint8_t reason, uint64_t ticket)
+{
+	struct conn *conn = conn_of_sink(sink);
+
+	peer_ack_know_id(&conn->peer, WIRE_PUBREC, packet_id, reason, ticket);
+}
+
+static void
+on_ended(struct session_sink *sink, enum session_end why)
+{
+	struct conn *conn = conn_of_sink(sink);
+	bool served = conn->state == CONN_SERVING;
+
+	conn->session = NULL;
+	if (conn->state == CONN_OPENING) {
+		/* It waits no longer: there is nothing to cancel. */
+		conn_set_state(conn, CONN_ACKING);
+	}
+	if (why == SESSION_TAKEN_OVER) {
+		counter_add(COUNTER_CLOSED_TAKEN_OVER, 1);
+		/* 0x8E is for those who got their CONNACK [flow 4]. */
+		conn_close(conn, SESSION_LEAVE_ABNORMAL,
+		    served ? WIRE_REASON_SESSION_TAKEN_OVER : WIRE_REASON_SERVER_BUSY,
+		    "the session is taken over by another connection");
+	} else {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_ADMINISTRATIVE_ACTION,
+		    "the session was ended");
+	}
+}
+
+const struct session_sink_ops conn_sink_ops = {.offer = on_offer,
+    .pubrel = on_pubrel,
+    .received = on_received,
+    .opened = conn_opened,
+    .ended = on_ended};
