@@ -21,6 +21,7 @@ struct conf {
 	const struct conf_limits *limits;
 	const char *name;
 	const struct conf_node *root;
+	const void *bound; /* by conf_bind */
 };
 
 static struct conf *
@@ -475,7 +476,14 @@ conf_bind(struct conf *conf, const struct conf_schema *schema)
 	if (conf->root != NULL) {
 		target = conf_bind_part(conf, schema, conf->root, "");
 	}
-	return conf_has_errors(conf) ? NULL : target;
+	conf->bound = conf_has_errors(conf) ? NULL : target;
+	return conf->bound;
+}
+
+const void *
+conf_bound(const struct conf *conf)
+{
+	return conf->bound;
 }
 
 const void *

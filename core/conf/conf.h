@@ -37,6 +37,9 @@ void conf_unref(struct conf **conf);
  * there are errors. */
 const void *conf_bind(struct conf *conf, const struct conf_schema *schema);
 
+/* What conf_bind made of it last, or NULL; for who has the configuration but not the struct. */
+const void *conf_bound(const struct conf *conf);
+
 /* A part of it: a node that CONF_NODE kept, or NULL for all defaults. path: where it stands, for
  * errors. */
 const void *conf_bind_part(struct conf *conf, const struct conf_schema *schema,

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker's life. Before there are threads: the log is opened, listeners are bound, privileges
+ * dropped, the house is built and what the store holds is loaded. Then the loop runs; what needs a
+ * turn of main (the first accept, the first lines of the log) is done in main's start. After the
+ * loop everything is taken down by main alone.
+ */
+#include "broker/broker.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "broker/broker_int.h"
+#include "broker/machine.h"
+
+#define DEFAULT_PATH "/etc/avocet/avocet.yaml"
+
+/* --- the configuration --- */
+
+struct conf *
+broker_conf_load(const char *path, const char **path_out)
+{
+	if (path == NULL && access(DEFAULT_PATH, F_OK) == 0) {
+		path = DEFAULT_PATH;
+	}
+	*path_out = path;
+	return path != NULL ? conf_load(path, NULL)
+			    : conf_read("defaults", (struct bytes){NULL, 0}, NULL, NULL);
+}
+
+void
+broker_conf_free(struct conf **conf)
+{
+	conf_unref(conf);
+}
+
+bool
+broker_conf_check(struct conf *conf, int port, bool verbose, struct buf *errors)
+{
+	if (broker_options_bind(conf, (struct broker_override){port, verbose}) != NULL) {
+		return true;
+	}
+	conf_format_errors(conf, errors);
+	return false;
+}
+
+void
+broker_conf_dump(struct conf *conf, struct buf *out)
+{
+	(void)conf_dump(conf, &broker_options_schema, broker_options_of(conf), false, out);
+}
+
+static void
+describe_budget(struct buf *out, const char *what, int64_t bytes)
+{
+	enum { MIB = 1 << 20 };
+
+	if (bytes == 0) {
+		buf_printf(out, "%s: no limit\n", what);
+	} else {
+		buf_printf(out, "%s: %lld MiB\n", what, (long long)(bytes / MIB));
+	}
+}
+
+static void
+describe_listener(const struct broker_listener *listener, struct buf *out)
+{
+	static const char *const anonymous[] = {"refused", "accepted"};
+
+	buf_append_text(out, "listener ");
+	str_escape(out, bytes_of(listener->name), false);
+	buf_printf(out, ": %s, anonymous clients are %s", listener->bind,
+	    listener->allow_anonymous == BROKER_AUTO ? "accepted if it is on this machine only"
+						     : anonymous[listener->allow_anonymous != 0]);
+	if (listener->mount_point[0] != '\0') {
+		buf_printf(out, ", mount point %s", listener->mount_point);
+	}
+	buf_append_byte(out, '\n');
+}
+
+static unsigned
+count_workers(const struct broker_options *options)
+{
+	enum { MOST = 256 };
+	unsigned cpus;
+
+	if (options->broker.workers != BROKER_AUTO) {
+		return (unsigned)options->broker.workers;
+	}
+	cpus = broker_machine_cpus();
+	return cpus < MOST ? cpus : MOST;
+}
+
+void
+broker_conf_describe(struct conf *conf, struct buf *out)
+{
+	const struct broker_options *options = broker_options_of(conf);
+	int64_t memory = broker_machine_memory();
+
+	buf_printf(out, "workers: %u\n", count_workers(options));
+	for (size_t i = 0; i < options->listeners.count; i++) {
+		describe_listener(broker_options_listener(options, i), out);
+	}
+	describe_budget(out, "memory for queues", broker_options_max_memory(options, memory));
+	describe_budget(
+	    out, "memory for messages under way", broker_options_max_transit(options, memory));
+	buf_printf(out, "log: to %s\nstore: none, nothing outlives the process\n", options->log.to);
+}
+
+/* --- building --- */
+
+static int
+open_doors(struct broker *broker, char *why, size_t why_size)
+{
+	struct broker_door_plan plan;
+
+	if (broker_doors_prepare(broker, broker->options, &plan, why, why_size) != 0) {
+		return ERR_IO;
+	}
+	broker_doors_commit(broker, broker->options, &plan);
+	return 0;
+}
+
+static int
+open_log(struct broker *broker, char *why, size_t why_size)
+{
+	struct broker_log_sink sink;
+
+	if (broker_log_sink_open(&sink, broker->options->log.to, why, why_size) != 0) {
+		return ERR_IO;
+	}
+	broker_logger_init(&broker->logger, &sink, &broker->options->log);
+	return 0;
+}
+
+static void
+make_loop(struct broker *broker)
+{
+	broker->loop = loop_new(&(struct loop_options){
+	    .seed = broker->setup.seed,
+	    .log_level = (enum log_level)broker->options->log.level,
+	});
+	(void)loop_add_worker(broker->loop, "avocet");
+}
+
+static int
+make_house(struct broker *broker, char *why, size_t why_size)
+{
+	const struct broker_options *options = broker->options;
+	struct store_engine *engine = broker->setup.engine;
+
+	broker->setup.engine = NULL;
+	make_loop(broker);
+	broker->house =
+	    broker_house_new(broker->loop, loop_worker(broker->loop, 0), count_workers(options),
+		&(struct broker_house_options){
+		    .engine = engine,
+		    .plugins = broker->setup.plugins,
+		    .move_always = broker->setup.move_always,
+		    .max_memory = broker_options_max_memory(options, broker->memory),
+		    .max_transit = broker_options_max_transit(options, broker->memory),
+		    .limits = &options->limits,
+		    .conf = broker->conf,
+		    .wall_ms = broker->setup.wall_ms,
+		    .on_sys = broker_sys_ask,
+		    .arg = &broker->sys,
+		},
+		why, why_size);
+	return broker->house != NULL ? 0 : ERR_IO;
+}
+
+static int
+build(struct broker *broker, char *why, size_t why_size)
+{
+	const char *user = broker->options->broker.user;
+	int log_fd;
+
+	broker_process_prepare();
+	if (open_log(broker, why, why_size) != 0 || open_doors(broker, why, why_size) != 0) {
+		return ERR_IO;
+	}
+	log_fd = broker->logger.sink.target == BROKER_LOG_FILE ? broker->logger.sink.fd : -1;
+	if (broker_process_drop(user, log_fd, why, why_size) != 0 ||
+	    make_house(broker, why, why_size) != 0) {
+		return ERR_IO;
+	}
+	broker_errands_init(broker, &broker->reload.errands);
+	broker_errands_init(broker, &broker->stopping.errands);
+	broker_sys_init(&broker->sys, broker->house, broker->options->broker.sys_interval_ms);
+	broker_sweep_init(&broker->sweep, broker->house);
+	if (broker->setup.on_loop != NULL) {
+		broker->setup.on_loop(broker->loop, broker->house->desks, broker->setup.arg);
+	}
+	return 0;
+}
+
+struct broker *
+broker_new(const struct broker_setup *setup, char *why, size_t why_size)
+{
+	struct broker *broker = mem_zalloc(sizeof(*broker));
+
+	broker->setup = *setup;
+	broker->conf = conf_ref(setup->conf);
+	broker->logger.sink.fd = -1;
+	broker->memory = broker_machine_memory();
+	broker_doors_init(broker);
+	broker->options = broker_options_bind(
+	    broker->conf, (struct broker_override){setup->port, setup->verbose});
+	if (broker->options == NULL) {
+		(void)snprintf(why, why_size, "the configuration has errors");
+		broker_free(&broker);
+	} else if (build(broker, why, why_size) != 0) {
+		broker_free(&broker);
+	}
+	return broker;
+}
+
+/* --- running --- */
+
+static void
+say_defaults(const struct broker *broker)
+{
+	const struct broker_general *general = &broker->options->broker;
+
+	if (broker->setup.conf_path == NULL) {
+		log_info("there is no configuration file: the defaults are in force");
+	}
+	if (general->control[0] != '\0' &&
+	    strcmp(general->control, "/run/avocet/control.sock") != 0) {
+		log_info("broker.control has no effect: this version has no control socket");
+	}
+}
+
+/* Main's first turn. */
+static void
+on_start(struct worker *worker, void *arg)
+{
+	struct broker *broker = arg;
+
+	(void)worker;
+	say_defaults(broker);
+	broker_sys_start(&broker->sys);
+	if (broker_doors_start(broker) != 0) {
+		log_error("listeners do not accept connections: no memory");
+		broker->status = BROKER_NOT_STARTED;
+		loop_stop(broker->loop);
+		return;
+	}
+	log_info("avocet " PACKAGE_VERSION " is ready");
+}
+
+int
+broker_run(struct broker *broker)
+{
+	broker->status = BROKER_OK;
+	broker_logger_start(&broker->logger, broker->loop);
+	worker_on_start(broker_main(broker), on_start, broker);
+	if (broker_signals_start(broker) != 0 || loop_start(broker->loop) != 0) {
+		log_stderr("avocet: cannot start its threads");
+		return BROKER_NOT_STARTED;
+	}
+	loop_run(broker->loop);
+	loop_join(broker->loop);
+	broker_logger_drain(&broker->logger);
+	return broker->status;
+}
+
+static void
+free_engine(struct store_engine *engine)
+{
+	if (engine != NULL) {
+		engine->ops->free(engine);
+	}
+}
+
+void
+broker_free(struct broker **address)
+{
+	struct broker *broker = *address;
+
+	if (broker == NULL) {
+		return;
+	}
+	broker_doors_close(broker);
+	if (broker->house != NULL) {
+		broker_errands_fini(broker, &broker->reload.errands);
+		broker_errands_fini(broker, &broker->stopping.errands);
+	}
+	broker_house_free(&broker->house);
+	broker_sys_fini(&broker->sys);
+	if (broker->loop != NULL) {
+		broker_logger_drain(&broker->logger);
+	}
+	loop_free(&broker->loop);
+	broker_doors_fini(broker);
+	broker_logger_fini(&broker->logger);
+	free_engine(broker->setup.engine);
+	conf_unref(&broker->conf);
+	mem_free(address);
+}
