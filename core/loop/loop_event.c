@@ -5,22 +5,23 @@
  * of the wheel's next slot (or, while retired memory waits for other workers, to the next look at
  * them), and one eventfd that others write to. The eventfd is edge triggered: it is never read.
  *
- * A watch has one libevent event. To change what it wants, the new event is added before the old
- * one is freed, so that the kernel is asked once, and only for the difference.
+ * Watches of clients do not have a libevent event each: that is 128 bytes of `struct event`, its
+ * allocation and an entry in libevent's map, together a quarter of what an idle connection may
+ * cost. They stand in an epoll set of the worker's own, and the set is the one event that the base
+ * knows. When it is ready, a batch is taken from it; a callback may detach or free any watch, also
+ * one that stands later in the batch: detaching takes it out.
  *
  * A watch that wants nothing still has to notice that the peer is gone, and must not spin
- * meanwhile. EV_CLOSED alone would: libevent reports an error (a reset) as readable and writable,
- * which such an event does not match, and level-triggered epoll would report it for ever. So it is
- * edge triggered and asks for EV_WRITE too; when that comes, poll says whether the connection is
- * gone or merely has room. It then reports WATCH_READ once: reading tells the owner what happened.
+ * meanwhile: it is edge triggered, and reports WATCH_READ once; reading tells the owner what
+ * happened.
  */
 #include "loop/worker.h"
 
 #include <errno.h>
 #include <event2/event.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -29,8 +30,14 @@
 #include "base/mem.h"
 #include "loop/worker_int.h"
 
+enum { BATCH = 256 };
+
 struct native {
 	struct event_base *base;
+	struct event *set_event;
+	int set_fd; /* epoll: the watches */
+	int batch_at, batch_count;
+	struct epoll_event batch[BATCH]; /* data.ptr NULL: detached meanwhile */
 	struct event *wake_event;
 	struct event *due_event;
 	int wake_fd;
@@ -107,6 +114,8 @@ on_due(evutil_socket_t fd, short events, void *arg)
 	worker_begin_turn(worker);
 }
 
+static void on_set(evutil_socket_t fd, short events, void *arg);
+
 static struct event_base *
 new_base(void)
 {
@@ -116,7 +125,7 @@ new_base(void)
 	if (config != NULL) {
 		event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 		event_config_set_flag(config, EVENT_BASE_FLAG_IGNORE_ENV);
-		event_config_require_features(config, EV_FEATURE_ET | EV_FEATURE_EARLY_CLOSE);
+		event_config_require_features(config, EV_FEATURE_ET);
 		base = event_base_new_with_config(config);
 		event_config_free(config);
 	}
@@ -132,14 +141,17 @@ loop_native_open(struct worker *worker)
 	native->armed_ms = LOOP_NEVER;
 	native->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	native->base = new_base();
-	if (native->wake_fd < 0 || native->base == NULL) {
+	native->set_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (native->wake_fd < 0 || native->set_fd < 0 || native->base == NULL) {
 		err_fatal("an event loop cannot be made (out of file descriptors?)");
 	}
 	native->wake_event =
 	    event_new(native->base, native->wake_fd, EV_READ | EV_ET | EV_PERSIST, on_wake, worker);
 	native->due_event = event_new(native->base, -1, 0, on_due, worker);
-	if (native->wake_event == NULL || native->due_event == NULL ||
-	    event_add(native->wake_event, NULL) != 0) {
+	native->set_event =
+	    event_new(native->base, native->set_fd, EV_READ | EV_PERSIST, on_set, worker);
+	if (native->wake_event == NULL || native->due_event == NULL || native->set_event == NULL ||
+	    event_add(native->wake_event, NULL) != 0 || event_add(native->set_event, NULL) != 0) {
 		err_fatal("an event loop cannot be made");
 	}
 }
@@ -167,7 +179,9 @@ loop_native_close(struct worker *worker)
 	}
 	event_free(native->due_event);
 	event_free(native->wake_event);
+	event_free(native->set_event);
 	event_base_free(native->base);
+	close(native->set_fd);
 	close(native->wake_fd);
 	mem_free(&native);
 }
@@ -186,77 +200,84 @@ loop_native_wake(struct worker *worker)
 
 /* --- watches --- */
 
-static short
+static uint32_t
 flags_of(unsigned wanted)
 {
 	if (wanted == 0) {
-		return EV_CLOSED | EV_WRITE | EV_ET | EV_PERSIST;
+		return EPOLLRDHUP | EPOLLET;
 	}
-	return (short)(EV_PERSIST | ((wanted & WATCH_READ) != 0 ? EV_READ : 0) |
-		       ((wanted & WATCH_WRITE) != 0 ? EV_WRITE : 0));
+	return ((wanted & WATCH_READ) != 0 ? EPOLLIN : 0U) |
+	       ((wanted & WATCH_WRITE) != 0 ? EPOLLOUT : 0U);
 }
 
-static bool
-is_hung_up(int fd)
+static unsigned
+ready_of(const struct watch *watch, uint32_t events)
 {
-	struct pollfd watched = {.fd = fd, .events = POLLRDHUP};
-
-	return poll(&watched, 1, 0) > 0;
-}
-
-static void
-on_ready(evutil_socket_t fd, short events, void *arg)
-{
-	struct watch *watch = arg;
+	const uint32_t gone = EPOLLHUP | EPOLLERR;
 	unsigned ready = 0;
 
-	worker_begin_turn(watch->worker);
 	if (watch->armed == 0) {
-		ready = (events & EV_CLOSED) != 0 || is_hung_up(fd) ? WATCH_READ : 0;
-	} else {
-		ready |= (events & EV_READ) != 0 ? WATCH_READ : 0U;
-		ready |= (events & EV_WRITE) != 0 ? WATCH_WRITE : 0U;
+		return WATCH_READ;
 	}
-	if (ready != 0) {
-		watch_fire(watch, ready);
+	if ((events & (EPOLLIN | EPOLLRDHUP | gone)) != 0) {
+		ready |= watch->armed & WATCH_READ;
 	}
+	if ((events & (EPOLLOUT | gone)) != 0) {
+		ready |= watch->armed & WATCH_WRITE;
+	}
+	return ready;
+}
+
+/* The set of watches is ready. Those that stay ready beyond the batch are there in the next turn.
+ */
+static void
+on_set(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct native *native = worker->native;
+
+	(void)events;
+	worker_begin_turn(worker);
+	native->batch_count = epoll_wait(fd, native->batch, BATCH, 0);
+	for (native->batch_at = 0; native->batch_at < native->batch_count; native->batch_at++) {
+		const struct epoll_event *event = &native->batch[native->batch_at];
+		struct watch *watch = event->data.ptr;
+		unsigned ready = watch != NULL ? ready_of(watch, event->events) : 0;
+
+		if (ready != 0) {
+			watch_fire(watch, ready);
+		}
+	}
+	native->batch_count = native->batch_at = 0;
 }
 
 int
 loop_native_arm(struct watch *watch, unsigned wanted)
 {
 	const struct native *native = watch->worker->native;
-	struct event *old = watch->event;
-	struct event *event = event_new(native->base, watch->fd, flags_of(wanted), on_ready, watch);
-	/* libevent has either edge or level triggered events for one descriptor. */
-	bool old_goes_first = old != NULL && (wanted == 0) != (watch->armed == 0);
+	struct epoll_event event = {.events = flags_of(wanted), .data.ptr = watch};
 
-	if (event == NULL) {
+	if (epoll_ctl(native->set_fd, watch->is_armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, watch->fd,
+		&event) != 0) {
 		return ERR_IO;
 	}
-	if (old_goes_first) {
-		event_del(old);
-	}
-	if (event_add(event, NULL) != 0) {
-		event_free(event);
-		if (old_goes_first) {
-			event_add(old, NULL);
-		}
-		return ERR_IO;
-	}
-	if (old != NULL) {
-		event_free(old);
-	}
-	watch->event = event;
 	watch->armed = (uint8_t)wanted;
+	watch->is_armed = true;
 	return 0;
 }
 
 void
 loop_native_disarm(struct watch *watch)
 {
-	event_free(watch->event);
-	watch->event = NULL;
+	struct native *native = watch->worker->native;
+
+	(void)epoll_ctl(native->set_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	for (int i = native->batch_at; i < native->batch_count; i++) {
+		if (native->batch[i].data.ptr == watch) {
+			native->batch[i].data.ptr = NULL;
+		}
+	}
+	watch->is_armed = false;
 	watch->armed = 0;
 }
 

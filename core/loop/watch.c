@@ -23,7 +23,7 @@ watch_attach(struct watch *watch, struct worker *worker, int fd, unsigned wanted
 	watch->fd = fd;
 	watch->wanted = (uint8_t)wanted;
 	watch->raised = 0;
-	watch->event = NULL;
+	watch->is_armed = false;
 	error = fd >= 0 ? loop_native_arm(watch, wanted) : 0;
 	if (error != 0) {
 		watch->worker = NULL;
@@ -37,7 +37,7 @@ watch_detach(struct watch *watch)
 	if (watch->worker == NULL) {
 		return;
 	}
-	if (watch->event != NULL) {
+	if (watch->is_armed) {
 		loop_native_disarm(watch);
 	}
 	list_remove(&watch->raised_link);
@@ -49,7 +49,7 @@ void
 watch_set(struct watch *watch, unsigned wanted)
 {
 	watch->wanted = (uint8_t)wanted;
-	if (watch->worker == NULL || watch->event == NULL || watch->armed == wanted) {
+	if (watch->worker == NULL || !watch->is_armed || watch->armed == wanted) {
 		return;
 	}
 	if (loop_native_arm(watch, wanted) != 0) {

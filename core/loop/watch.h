@@ -23,12 +23,12 @@ enum { WATCH_READ = 1, WATCH_WRITE = 2 };
 struct watch {
 	struct worker *worker; /* NULL: detached */
 	watch_fn *fn;
-	void *event; /* the loop's own */
 	struct list_link raised_link;
 	int fd; /* -1: only raised by hand */
 	uint8_t wanted;
 	uint8_t raised;
 	uint8_t armed; /* the loop's own: what the kernel is asked for */
+	bool is_armed; /* the loop's own: the kernel is asked */
 };
 
 /* wanted: WATCH_READ and WATCH_WRITE or-ed, may be 0: then only the end of
