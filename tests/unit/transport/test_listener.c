@@ -365,7 +365,8 @@ static void
 out_of_descriptors_clients_are_sent_away(void **state)
 {
 	static script_step *const steps[] = {connects_many, starts, uses_descriptors_up,
-	    sends_all_away, counts_turns, waits_a_little, did_not_spin, warned_once, NULL};
+	    sends_all_away, counts_turns, waits_a_little, did_not_spin, warned_once, stops_now,
+	    NULL};
 
 	(void)state;
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
