@@ -60,7 +60,7 @@ static struct msg_client *
 claimed_client(struct conn *conn)
 {
 	const struct conn_connect *connect = conn->connect;
-	struct msg_client client = {.version = conn_version(conn),
+	struct msg_client_parts client = {.version = conn_version(conn),
 	    .client_id = connect->client_id,
 	    .username = connect->username,
 	    .listener = bytes_of(conn->listener->name),
@@ -101,7 +101,7 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 	request->method = keep(&question->input, &at, method);
 	request->data = keep(&question->input, &at, data);
 	if (connect != NULL) {
-		request->username = question->client->username;
+		request->username = msg_client_username_of(question->client);
 		request->password = keep(&question->input, &at, connect->password);
 		request->has_username = connect->has_username;
 		request->has_password = connect->has_password;
@@ -115,7 +115,8 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 static void
 send_auth(struct conn *conn, uint8_t reason, struct bytes data)
 {
-	struct bytes method = conn->client != NULL ? conn->client->method : conn->connect->method;
+	struct bytes method =
+	    conn->client != NULL ? msg_client_method_of(conn->client) : conn->connect->method;
 	size_t room = method.len + data.len + 16;
 	uint8_t *block = mem_alloc(room);
 	struct wire_writer writer = wire_writer_of(block, room);
@@ -190,7 +191,8 @@ static bool
 is_same_user(const struct conn *conn, const struct plugin_request *request)
 {
 	return request->answer_username.len == 0 ||
-	       bytes_equal(buf_bytes(&request->answer_username), conn->client->username);
+	       bytes_equal(
+		   buf_bytes(&request->answer_username), msg_client_username_of(conn->client));
 }
 
 static void
@@ -346,7 +348,7 @@ conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
 	struct bytes method = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_METHOD);
 	struct bytes data = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA);
 	bool serving = conn->state == CONN_SERVING;
-	struct bytes agreed = serving ? conn->client->method : conn->connect->method;
+	struct bytes agreed = serving ? msg_client_method_of(conn->client) : conn->connect->method;
 	bool restart = packet->reason == WIRE_REASON_RE_AUTHENTICATE;
 
 	if (agreed.len == 0) {

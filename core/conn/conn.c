@@ -146,7 +146,7 @@ static struct bytes
 known_client_id(const struct conn *conn)
 {
 	if (conn->client != NULL) {
-		return conn->client->client_id;
+		return msg_client_id_of(conn->client);
 	}
 	return conn->connect != NULL ? conn->connect->client_id : (struct bytes){0};
 }
@@ -155,7 +155,7 @@ static struct bytes
 known_username(const struct conn *conn)
 {
 	if (conn->client != NULL) {
-		return conn->client->username;
+		return msg_client_username_of(conn->client);
 	}
 	return conn->connect != NULL ? conn->connect->username : (struct bytes){0};
 }
@@ -297,8 +297,8 @@ leave_session(struct conn *conn, enum session_leave how)
 	}
 	if (conn->claimed) {
 		conn->claimed = false;
-		session_directory_unclaim(
-		    conn->table->house->options.sessions->directory, conn->client->client_id);
+		session_directory_unclaim(conn->table->house->options.sessions->directory,
+		    msg_client_id_of(conn->client));
 	}
 }
 

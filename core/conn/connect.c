@@ -30,7 +30,7 @@ write_session_props(struct conn *conn, struct wire_writer *writer)
 	}
 	if (connect->is_assigned) {
 		wire_write_prop_bytes(
-		    writer, WIRE_ASSIGNED_CLIENT_IDENTIFIER, conn->client->client_id);
+		    writer, WIRE_ASSIGNED_CLIENT_IDENTIFIER, msg_client_id_of(conn->client));
 	}
 	if (connect->keep_alive != connect->keep_alive_asked) {
 		wire_write_prop_number(writer, WIRE_SERVER_KEEP_ALIVE, connect->keep_alive);
@@ -355,7 +355,7 @@ void
 conn_accepted(struct conn *conn, const struct plugin_request *answer)
 {
 	struct conn_connect *connect = conn->connect;
-	struct msg_client client = {.version = conn_version(conn),
+	struct msg_client_parts client = {.version = conn_version(conn),
 	    .authenticated = answer != NULL,
 	    .listener = bytes_of(conn->listener->name),
 	    .address = stream_peer_name(conn->peer.stream),
@@ -376,8 +376,8 @@ conn_accepted(struct conn *conn, const struct plugin_request *answer)
 	conn->client = msg_client_new(&client);
 	conn->prefix_len = conn->client->prefix_len;
 	mem_wipe((uint8_t *)(uintptr_t)connect->password.data, connect->password.len);
-	connect->will.client_id = conn->client->client_id;
-	connect->will.username = conn->client->username;
+	connect->will.client_id = msg_client_id_of(conn->client);
+	connect->will.username = msg_client_username_of(conn->client);
 	peer_set_deadline(&conn->peer, 0);
 	conn_authorize_will(conn);
 }

@@ -33,7 +33,7 @@ serve(struct conn *conn)
 	}
 	conn_set_state(conn, CONN_SERVING);
 	session_directory_unclaim(
-	    conn->table->house->options.sessions->directory, conn->client->client_id);
+	    conn->table->house->options.sessions->directory, msg_client_id_of(conn->client));
 	conn->claimed = false;
 	counter_add(COUNTER_CONNECTS, 1);
 	conn_log(conn, LOG_LEVEL_INFO, WIRE_REASON_SUCCESS,
@@ -175,8 +175,8 @@ conn_go_home(struct conn *conn)
 		conn_refuse(conn, WIRE_REASON_SERVER_BUSY, "no memory for the will");
 		return;
 	}
-	session_directory_claim(table->house->options.sessions->directory, conn->client->client_id,
-	    preferred_home(conn), &home, &conn->sink.claim);
+	session_directory_claim(table->house->options.sessions->directory,
+	    msg_client_id_of(conn->client), preferred_home(conn), &home, &conn->sink.claim);
 	conn->claimed = true;
 	if (home == worker_index(table->worker)) {
 		open_session(conn);

@@ -223,7 +223,7 @@ open_new(struct conn *conn, const struct wire_subscribe *packet)
 	open->conn = conn;
 	open->table = conn->table;
 	open->client = msg_client_ref(conn->client);
-	open->prefix = open->client->prefix;
+	open->prefix = msg_client_prefix_of(open->client);
 	open->count = packet->filter_count;
 	open->subscription_id = wire_props_number(&packet->props, WIRE_SUBSCRIPTION_IDENTIFIER, 0);
 	open->slot = session_slot(conn->session);

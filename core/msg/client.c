@@ -1,39 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "msg/client.h"
 
+#include <stddef.h>
+
 #include "base/mem.h"
 
-static struct bytes
-put_text(uint8_t **at, struct bytes text)
+static uint16_t
+len_of(struct bytes text)
 {
-	struct bytes copy = {*at, text.len};
+	return (uint16_t)(text.len < UINT16_MAX ? text.len : UINT16_MAX);
+}
 
-	if (text.len != 0) {
-		memcpy(*at, text.data, text.len);
+static void
+put_text(uint8_t **at, const uint8_t *data, uint16_t len)
+{
+	if (len != 0) {
+		memcpy(*at, data, len);
 	}
-	(*at)[text.len] = 0;
-	*at += text.len + 1;
-	return copy;
+	(*at)[len] = 0;
+	*at += (size_t)len + 1;
 }
 
 struct msg_client *
-msg_client_new(const struct msg_client *from)
+msg_client_new(const struct msg_client_parts *parts)
 {
-	size_t size = sizeof(*from) + from->client_id.len + from->username.len +
-		      from->listener.len + from->address.len + from->prefix.len + from->method.len +
-		      6;
-	struct msg_client *client = mem_alloc(size);
-	uint8_t *at = (uint8_t *)(client + 1);
+	const struct msg_client head = {.client_id_len = len_of(parts->client_id),
+	    .username_len = len_of(parts->username),
+	    .prefix_len = len_of(parts->prefix),
+	    .address_len = len_of(parts->address),
+	    .listener_len = len_of(parts->listener),
+	    .method_len = len_of(parts->method),
+	    .version = parts->version,
+	    .authenticated = parts->authenticated};
+	size_t size = offsetof(struct msg_client, text) + (size_t)head.client_id_len +
+		      head.username_len + head.prefix_len + head.address_len + head.listener_len +
+		      head.method_len + 6;
+	struct msg_client *client = mem_alloc(size > sizeof(head) ? size : sizeof(head));
+	uint8_t *at = client->text;
 
-	*client = *from;
+	*client = head;
 	ref_init(&client->ref);
-	client->client_id = put_text(&at, from->client_id);
-	client->username = put_text(&at, from->username);
-	client->listener = put_text(&at, from->listener);
-	client->address = put_text(&at, from->address);
-	client->prefix = put_text(&at, from->prefix);
-	client->method = put_text(&at, from->method);
-	client->prefix_len = (uint16_t)from->prefix.len;
+	put_text(&at, parts->client_id.data, head.client_id_len);
+	put_text(&at, parts->username.data, head.username_len);
+	put_text(&at, parts->prefix.data, head.prefix_len);
+	put_text(&at, parts->address.data, head.address_len);
+	put_text(&at, parts->listener.data, head.listener_len);
+	put_text(&at, parts->method.data, head.method_len);
 	return client;
 }
 

@@ -46,7 +46,7 @@ log_drop(struct session *session, const struct session_delivery *delivery, enum 
 	}
 	session->drop_minute = minute;
 	log_write(LOG_LEVEL_WARNING,
-	    (struct log_field[]){{"client", session->client->client_id},
+	    (struct log_field[]){{"client", msg_client_id_of(session->client)},
 		{"topic", delivery->msg != NULL ? msg_topic(delivery->msg) : (struct bytes){0}}},
 	    2, "a delivery of QoS %u was dropped: %s (said once a minute)", (unsigned)delivery->qos,
 	    drops[reason].text);
@@ -131,7 +131,7 @@ match_again(
 			continue;
 		}
 		if ((sub->flags & TOPIC_NO_LOCAL) != 0 &&
-		    bytes_equal(msg_client_id(msg), session->client->client_id)) {
+		    bytes_equal(msg_client_id(msg), msg_client_id_of(session->client))) {
 			continue; /* [MQTT-3.8.3-3] */
 		}
 		if (sub->asof >= delivery->version) {

@@ -21,7 +21,7 @@ part_with(struct session *session, struct session_delivery *delivery, bool may_m
 		delivery->flags &= (uint8_t)~SESSION_DUP;
 		delivery->flags |= SESSION_GIVEN_BACK;
 		if (table->route_ops->redispatch(table->route_arg, table, session_sub_key(sub),
-			delivery, session->sid, session->client->client_id)) {
+			delivery, session->sid, msg_client_id_of(session->client))) {
 			return;
 		}
 	}
@@ -76,10 +76,10 @@ session_end(struct session *session, uint64_t *ticket_io)
 	if (session->has_row) {
 		uint64_t ticket = session_put(table, &(struct store_op){.kind = STORE_SESSION_DEL,
 							 .sid = session->sid,
-							 .key = session->client->client_id});
+							 .key = msg_client_id_of(session->client)});
 
 		*ticket_io = session->persistent ? ticket : *ticket_io;
 	}
-	session_table_say_gone(table, session->client->client_id, session->sid);
+	session_table_say_gone(table, msg_client_id_of(session->client), session->sid);
 	session_free(session);
 }

@@ -294,7 +294,7 @@ session_open(struct session_table *table, const struct session_open *open,
     struct session_sink *sink, struct session **session_out, bool *present_out,
     uint64_t *ticket_out, uint8_t *reason_out)
 {
-	struct session *old = session_table_find(table, open->client->client_id);
+	struct session *old = session_table_find(table, msg_client_id_of(open->client));
 
 	if (old != NULL && is_outdated(old, sink)) {
 		return SESSION_OUTDATED;

@@ -210,7 +210,7 @@ redispatch(
 
 	delivery->flags |= SESSION_GIVEN_BACK;
 	return table->route_ops->redispatch(table->route_arg, table, session_sub_key(sub), delivery,
-	    session->sid, session->client->client_id);
+	    session->sid, msg_client_id_of(session->client));
 }
 
 void

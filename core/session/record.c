@@ -114,7 +114,7 @@ session_record_queue_decode(
 void
 session_record_session_encode(const struct session_record_session *record, struct buf *out)
 {
-	const struct msg_client *client = &record->client;
+	const struct msg_client_parts *client = &record->client;
 
 	buf_append_byte(out, RECORD_VERSION);
 	buf_append_byte(out, (uint8_t)((record->connected ? SESSION_CONNECTED : 0) |

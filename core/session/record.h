@@ -32,7 +32,7 @@ bool session_record_queue_decode(
     struct bytes rec, struct session_delivery *delivery, struct bytes *group_name_out);
 
 struct session_record_session {
-	struct msg_client client; /* without client id; decoded texts are views into rec */
+	struct msg_client_parts client; /* without client id; decoded texts are views into rec */
 	int64_t left_wall_ms;
 	uint32_t expiry_s;
 	bool connected;

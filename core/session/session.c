@@ -22,7 +22,7 @@ client_id_of(const void *item)
 {
 	const struct session *session = item;
 
-	return session->client->client_id;
+	return msg_client_id_of(session->client);
 }
 
 /* --- phases --- */
@@ -314,7 +314,7 @@ session_make(struct session_table *table, struct msg_client *client, uint64_t si
 	take_slot(table, session);
 	if (mapped) {
 		map_put(&table->clients, session);
-		session_directory_session_made(table->house->directory, client->client_id,
+		session_directory_session_made(table->house->directory, msg_client_id_of(client),
 		    (uint16_t)worker_index(table->worker), sid);
 	}
 	table->count++;
@@ -337,7 +337,7 @@ session_free(struct session *session)
 	session_inbox_free(session);
 	session_subs_free(session);
 	if (session->mapped) {
-		map_take(&table->clients, session->client->client_id);
+		map_take(&table->clients, msg_client_id_of(session->client));
 	}
 	if (session->sink != NULL) {
 		counter_sub(COUNTER_SESSIONS_ATTACHED, 1);
@@ -400,7 +400,7 @@ session_put_row(const struct session *session)
 	}
 	buf_init(&rec, SIZE_MAX);
 	session_record_session_encode(
-	    &(struct session_record_session){.client = *session->client,
+	    &(struct session_record_session){.client = msg_client_parts_of(session->client),
 		.expiry_s = session->expiry_s,
 		.left_wall_ms =
 		    session->sink != NULL ? 0 : session_wall() - (session_now() - session->left_ms),
@@ -409,7 +409,7 @@ session_put_row(const struct session *session)
 	    &rec);
 	ticket = session_put(session->table, &(struct store_op){.kind = STORE_SESSION_PUT,
 						 .sid = session->sid,
-						 .key = session->client->client_id,
+						 .key = msg_client_id_of(session->client),
 						 .rec = buf_bytes(&rec)});
 	buf_fini(&rec);
 	return ticket;
@@ -427,7 +427,7 @@ session_set_client(struct session *session, struct msg_client *client)
 {
 	struct msg_client *old = session->client;
 
-	if (err_impossible(!bytes_equal(client->client_id, old->client_id))) {
+	if (err_impossible(!bytes_equal(msg_client_id_of(client), msg_client_id_of(old)))) {
 		return;
 	}
 	/* The map's key is the same bytes in other memory. */
@@ -455,7 +455,7 @@ session_set_limits(struct session *session, const struct session_limits *limits,
 struct bytes
 session_client_id(const struct session *session)
 {
-	return session->client->client_id;
+	return msg_client_id_of(session->client);
 }
 
 struct msg_client *

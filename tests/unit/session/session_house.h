@@ -376,7 +376,7 @@ fake_will(void *arg, struct session_table *table, struct session *session, struc
 	struct bytes payload = msg_payload(will);
 
 	say(&house->said, "will:%.*s", (int)payload.len, (const char *)payload.data);
-	assert_true(bytes_equal(client->client_id, session_client_id(session)));
+	assert_true(bytes_equal(msg_client_id_of(client), session_client_id(session)));
 	if (house->will_pends) {
 		house->will_session = session;
 		return SESSION_WILL_PENDING;
@@ -574,7 +574,7 @@ house_try(struct house *house, struct fake_sink *fake, const char *client_id, ui
     bool clean, struct session **session_out, bool *present_out, uint64_t *ticket_out,
     uint8_t *reason_out)
 {
-	struct msg_client *client = msg_client_new(&(struct msg_client){.version = 5,
+	struct msg_client *client = msg_client_new(&(struct msg_client_parts){.version = 5,
 	    .client_id = bytes_of(client_id),
 	    .username = bytes_of("user"),
 	    .listener = bytes_of("default")});

@@ -271,7 +271,7 @@ a_session_comes_back_from_the_disk(void **state)
 	house_publish(&bench.house, "x/y", "shared", 0);
 	sim_leave();
 	assert_said(&bench.sink.said, "shared q0");
-	assert_bytes_text(session_client(bench.session)->username, "user");
+	assert_bytes_text(msg_client_username_of(session_client(bench.session)), "user");
 	/* The rows that came back go like any other. */
 	acknowledge(&bench, 1, 'a');
 	acknowledge(&bench, 2, 'c');
