@@ -5,6 +5,8 @@
 
 #include "base/err.h"
 
+enum { DOUBLES_BELOW = 256 };
+
 size_t
 vec_next_cap(size_t cap, size_t size)
 {
@@ -14,5 +16,6 @@ vec_next_cap(size_t cap, size_t size)
 	if (cap > SIZE_MAX / 2 / size) {
 		err_fatal("a vector grew beyond the address space");
 	}
-	return cap * 2;
+	/* What is large shall not be half empty. */
+	return cap < DOUBLES_BELOW ? cap * 2 : cap + cap / 2;
 }

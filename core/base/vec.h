@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A growing array of any type. `VEC(struct x) v = {0};` owns its items' memory, not what the items
- * point to. Growth doubles and cannot fail: for counts that a client drives, compare with a limit
- * first.
+ * point to. Growth is geometric and cannot fail: for counts that a client drives, compare with a
+ * limit first.
  */
 #ifndef BASE_VEC_H
 #define BASE_VEC_H

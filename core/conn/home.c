@@ -175,8 +175,8 @@ conn_go_home(struct conn *conn)
 		conn_refuse(conn, WIRE_REASON_SERVER_BUSY, "no memory for the will");
 		return;
 	}
-	session_directory_claim(table->house->options.sessions->directory,
-	    msg_client_id_of(conn->client), preferred_home(conn), &home, &conn->sink.claim);
+	session_directory_claim(table->house->options.sessions->directory, conn->client,
+	    preferred_home(conn), &home, &conn->sink.claim);
 	conn->claimed = true;
 	if (home == worker_index(table->worker)) {
 		open_session(conn);

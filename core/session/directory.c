@@ -3,41 +3,39 @@
  * The directory of client ids and of connections' handles. Shared by all workers; each shard has a
  * lock, which guards everything in it and is held for a look-up only.
  *
- * homes: a hash of the client id picks the shard, a map in it holds the entries. The claims' number
- * comes from the shard's counter, so that it rises per entry even when an entry goes and comes
- * back.
+ * homes: a hash of the client id picks the shard, a table in it (homes.h) holds the entries. The
+ * claims' number comes from the shard's counter, so that it rises per entry even when an entry goes
+ * and comes back. The client id itself is not kept here: an entry names it by the snapshot of the
+ * last client that claimed it, which is its session's in the end.
  *
  * handles: generation << 32 | (place << SHARD_BITS | shard). The generation of a place begins with
  * 1 and rises when it is freed: a handle is never 0 and never names another connection.
  */
 #include "session/directory.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 #include "base/lock.h"
-#include "base/map.h"
 #include "base/vec.h"
+#include "loop/worker.h"
+#include "msg/client.h"
+#include "session/homes.h"
 #include "session/session_int.h"
 
 enum { SHARD_BITS = 6, SHARD_COUNT = 1 << SHARD_BITS };
 
-struct home {
-	uint64_t sid; /* of its session; 0: none */
-	uint32_t claims;
-	uint16_t worker;
-	uint32_t client_id_len;
-	uint8_t client_id[];
-};
+_Static_assert(WORKER_MAX <= 1 << SESSION_HOME_WORKER_BITS, "session_home.worker");
 
 struct handle {
-	void *connection; /* NULL: free */
+	uintptr_t connection; /* free: that of the next free one + 1 (0: none), << 1 | 1 */
 	uint32_t generation;
-	uint32_t next_free; /* + 1; 0: none */
 	uint16_t worker;
 };
 
 struct shard {
 	_Alignas(64) struct lock lock;
-	struct map homes;
+	struct session_homes homes;
 	uint64_t last_claim;
 	VEC(struct handle) handles;
 	uint32_t free_handle; /* + 1 */
@@ -47,14 +45,6 @@ struct session_directory {
 	struct shard shards[SHARD_COUNT];
 	struct hash_key key;
 };
-
-static struct bytes
-client_id_of(const void *item)
-{
-	const struct home *home = item;
-
-	return (struct bytes){home->client_id, home->client_id_len};
-}
 
 struct session_directory *
 session_directory_new(struct hash_key key)
@@ -68,7 +58,6 @@ session_directory_new(struct hash_key key)
 	directory->key = key;
 	for (size_t i = 0; i < SHARD_COUNT; i++) {
 		lock_init(&directory->shards[i].lock);
-		map_init(&directory->shards[i].homes, client_id_of, key);
 	}
 	return directory;
 }
@@ -81,12 +70,8 @@ session_directory_free(struct session_directory **directory)
 	}
 	for (size_t i = 0; i < SHARD_COUNT; i++) {
 		struct shard *shard = &(*directory)->shards[i];
-		struct home *item;
 
-		map_each (item, &shard->homes) {
-			mem_free(&item);
-		}
-		map_fini(&shard->homes);
+		session_homes_fini(&shard->homes);
 		vec_fini(&shard->handles);
 		lock_fini(&shard->lock);
 	}
@@ -102,51 +87,51 @@ session_directory_hash_key(const struct session_directory *directory)
 /* --- homes --- */
 
 static struct shard *
-lock_shard(struct session_directory *directory, struct bytes client_id)
+lock_shard(struct session_directory *directory, struct bytes client_id, uint64_t *hash_out)
 {
-	/* The map uses the lower bits of the same hash. */
-	struct shard *shard =
-	    &directory->shards[hash_bytes(&directory->key, client_id) >> (64 - SHARD_BITS)];
+	struct shard *shard;
 
+	*hash_out = hash_bytes(&directory->key, client_id);
+	/* The table uses the lower bits of the same hash. */
+	shard = &directory->shards[*hash_out >> (64 - SHARD_BITS)];
 	lock_take(&shard->lock);
 	return shard;
 }
 
-static struct home *
-find_or_make(struct shard *shard, struct bytes client_id, uint16_t worker)
+static struct session_home *
+find_or_make(struct session_directory *directory, struct shard *shard, uint64_t hash,
+    struct msg_client *client, uint16_t worker)
 {
-	struct home *home = map_find(&shard->homes, client_id);
+	struct session_home *home =
+	    session_homes_find(&shard->homes, hash, msg_client_id_of(client));
 
 	if (home == NULL) {
-		home = mem_zalloc(sizeof(*home) + client_id.len);
-		home->worker = worker;
-		home->client_id_len = (uint32_t)client_id.len;
-		if (client_id.len != 0) {
-			memcpy(home->client_id, client_id.data, client_id.len);
-		}
-		map_put(&shard->homes, home);
+		home = session_homes_make(&shard->homes, &directory->key, hash, client);
+		home->worker = worker & ((1U << SESSION_HOME_WORKER_BITS) - 1);
+	} else {
+		session_home_set_client(home, client);
 	}
 	return home;
 }
 
 static void
-drop_unused(struct shard *shard, struct home *home)
+drop_unused(struct session_directory *directory, struct shard *shard, struct session_home *home)
 {
 	if (home->claims == 0 && home->sid == 0) {
-		map_take(&shard->homes, client_id_of(home));
-		mem_free(&home);
+		session_homes_drop(&shard->homes, &directory->key, home);
 	}
 }
 
 void
-session_directory_claim(struct session_directory *directory, struct bytes client_id, uint16_t own,
-    uint16_t *home_out, uint64_t *claim_out)
+session_directory_claim(struct session_directory *directory, struct msg_client *client,
+    uint16_t own, uint16_t *home_out, uint64_t *claim_out)
 {
-	struct shard *shard = lock_shard(directory, client_id);
-	struct home *home = find_or_make(shard, client_id, own);
+	uint64_t hash;
+	struct shard *shard = lock_shard(directory, msg_client_id_of(client), &hash);
+	struct session_home *home = find_or_make(directory, shard, hash, client, own);
 
 	home->claims++;
-	*home_out = home->worker;
+	*home_out = (uint16_t)home->worker;
 	*claim_out = ++shard->last_claim;
 	lock_give(&shard->lock);
 }
@@ -154,25 +139,28 @@ session_directory_claim(struct session_directory *directory, struct bytes client
 void
 session_directory_unclaim(struct session_directory *directory, struct bytes client_id)
 {
-	struct shard *shard = lock_shard(directory, client_id);
-	struct home *home = map_find(&shard->homes, client_id);
+	uint64_t hash;
+	struct shard *shard = lock_shard(directory, client_id, &hash);
+	struct session_home *home = session_homes_find(&shard->homes, hash, client_id);
 
 	if (!err_impossible(home == NULL || home->claims == 0)) {
 		home->claims--;
-		drop_unused(shard, home);
+		drop_unused(directory, shard, home);
 	}
 	lock_give(&shard->lock);
 }
 
 void
-session_directory_session_made(
-    struct session_directory *directory, struct bytes client_id, uint16_t worker, uint64_t sid)
+session_directory_session_made(struct session_directory *directory, struct msg_client *client,
+    uint16_t worker, uint64_t sid, uint32_t slot)
 {
-	struct shard *shard = lock_shard(directory, client_id);
-	struct home *home = find_or_make(shard, client_id, worker);
+	uint64_t hash;
+	struct shard *shard = lock_shard(directory, msg_client_id_of(client), &hash);
+	struct session_home *home = find_or_make(directory, shard, hash, client, worker);
 
-	home->worker = worker;
+	home->worker = worker & ((1U << SESSION_HOME_WORKER_BITS) - 1);
 	home->sid = sid;
+	home->slot = slot;
 	lock_give(&shard->lock);
 }
 
@@ -180,14 +168,32 @@ void
 session_directory_session_gone(
     struct session_directory *directory, struct bytes client_id, uint64_t sid)
 {
-	struct shard *shard = lock_shard(directory, client_id);
-	struct home *home = map_find(&shard->homes, client_id);
+	uint64_t hash;
+	struct shard *shard = lock_shard(directory, client_id, &hash);
+	struct session_home *home = session_homes_find(&shard->homes, hash, client_id);
 
 	if (home != NULL && home->sid == sid) {
 		home->sid = 0;
-		drop_unused(shard, home);
+		drop_unused(directory, shard, home);
 	}
 	lock_give(&shard->lock);
+}
+
+bool
+session_directory_find(struct session_directory *directory, struct bytes client_id, uint16_t worker,
+    uint64_t *sid_out, uint32_t *slot_out)
+{
+	uint64_t hash;
+	struct shard *shard = lock_shard(directory, client_id, &hash);
+	const struct session_home *home = session_homes_find(&shard->homes, hash, client_id);
+	bool found = home != NULL && home->sid != 0 && home->worker == worker;
+
+	if (found) {
+		*sid_out = home->sid;
+		*slot_out = home->slot;
+	}
+	lock_give(&shard->lock);
+	return found;
 }
 
 uint64_t
@@ -220,10 +226,11 @@ session_handle_new(struct session_directory *directory, uint16_t worker, void *c
 		vec_push(&shard->handles, (struct handle){.generation = 1});
 		place = (uint32_t)shard->handles.count;
 	} else {
-		shard->free_handle = shard->handles.items[place - 1].next_free;
+		shard->free_handle = (uint32_t)(shard->handles.items[place - 1].connection >> 1);
 	}
 	handle = &shard->handles.items[place - 1];
-	handle->connection = connection;
+	assert(((uintptr_t)connection & 1) == 0);
+	handle->connection = (uintptr_t)connection;
 	handle->worker = worker;
 	number = (uint64_t)handle->generation << 32 | (place - 1) << SHARD_BITS | shard_index;
 	lock_give(&shard->lock);
@@ -244,7 +251,7 @@ find_handle(struct session_directory *directory, uint64_t number, struct shard *
 		return NULL;
 	}
 	handle = &shard->handles.items[place];
-	return handle->connection != NULL && handle->generation == number >> 32 ? handle : NULL;
+	return (handle->connection & 1) == 0 && handle->generation == number >> 32 ? handle : NULL;
 }
 
 void
@@ -266,11 +273,10 @@ session_handle_free(struct session_directory *directory, uint64_t number)
 	struct handle *handle = find_handle(directory, number, &shard);
 
 	if (handle != NULL) {
-		handle->connection = NULL;
+		handle->connection = (uintptr_t)shard->free_handle << 1 | 1;
 		handle->generation++;
 		/* A place whose generations are used up is not used again. */
 		if (handle->generation != 0) {
-			handle->next_free = shard->free_handle;
 			shard->free_handle = ((uint32_t)number >> SHARD_BITS) + 1;
 		}
 	}
@@ -287,7 +293,7 @@ session_handle_find(struct session_directory *directory, uint64_t number, uint16
 
 	if (found) {
 		*worker_out = handle->worker;
-		*connection_out = handle->connection;
+		*connection_out = (void *)handle->connection;
 	}
 	lock_give(&shard->lock);
 	return found;

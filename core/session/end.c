@@ -80,6 +80,6 @@ session_end(struct session *session, uint64_t *ticket_io)
 
 		*ticket_io = session->persistent ? ticket : *ticket_io;
 	}
-	session_table_say_gone(table, msg_client_id_of(session->client), session->sid);
+	session_table_say_gone(table, session->client, session->sid);
 	session_free(session);
 }

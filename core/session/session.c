@@ -17,14 +17,6 @@
 #include "session/record.h"
 #include "session/session_int.h"
 
-static struct bytes
-client_id_of(const void *item)
-{
-	const struct session *session = item;
-
-	return msg_client_id_of(session->client);
-}
-
 /* --- phases --- */
 
 static void
@@ -75,8 +67,8 @@ after_store(struct worker *worker, void *arg)
 	(void)worker;
 	vec_each (gone, &table->gone) {
 		session_directory_session_gone(
-		    table->house->directory, bytes_make(gone->client_id, gone->len), gone->sid);
-		mem_free(&gone->client_id);
+		    table->house->directory, msg_client_id_of(gone->client), gone->sid);
+		msg_client_unref(&gone->client);
 	}
 	table->gone.count = 0;
 	publish_counts(table);
@@ -151,7 +143,6 @@ session_table_new(const struct session_table_options *options)
 	table->ids_turn = UINT64_MAX;
 	table->boot_timer.fn = boot;
 	list_init(&table->dirty);
-	map_init(&table->clients, client_id_of, table->hash_key);
 	worker_on_start(table->worker, start, table);
 	worker_on_phase(table->worker, WORKER_SETTLE, settle, table);
 	worker_on_phase(table->worker, WORKER_STORE, after_store, table);
@@ -173,12 +164,11 @@ session_table_free(struct session_table **table_address)
 		}
 	}
 	vec_each (gone, &table->gone) {
-		mem_free(&gone->client_id);
+		msg_client_unref(&gone->client);
 	}
 	vec_fini(&table->gone);
 	vec_fini(&table->slots);
 	vec_fini(&table->loaded);
-	map_fini(&table->clients);
 	publish_counts(table);
 	mem_free(table_address);
 }
@@ -223,7 +213,16 @@ session_table_get(const struct session_table *table, uint32_t slot, uint32_t gen
 struct session *
 session_table_find(const struct session_table *table, struct bytes client_id)
 {
-	return map_find(&table->clients, client_id);
+	struct session *session;
+	uint64_t sid;
+	uint32_t slot;
+
+	if (!session_directory_find(table->house->directory, client_id,
+		(uint16_t)worker_index(table->worker), &sid, &slot)) {
+		return NULL;
+	}
+	session = table->slots.items[slot].session;
+	return session != NULL && session->sid == sid ? session : NULL;
 }
 
 void
@@ -274,9 +273,9 @@ session_table_counts(struct session_table *table, struct session_counts *counts_
 }
 
 void
-session_table_say_gone(struct session_table *table, struct bytes client_id, uint64_t sid)
+session_table_say_gone(struct session_table *table, struct msg_client *client, uint64_t sid)
 {
-	vec_push(&table->gone, (struct session_gone){mem_text(client_id), client_id.len, sid});
+	vec_push(&table->gone, (struct session_gone){msg_client_ref(client), sid});
 	want_turn(table);
 }
 
@@ -310,12 +309,10 @@ session_make(struct session_table *table, struct msg_client *client, uint64_t si
 	session->table = table;
 	session->client = msg_client_ref(client);
 	session->sid = sid;
-	session->mapped = mapped;
 	take_slot(table, session);
 	if (mapped) {
-		map_put(&table->clients, session);
-		session_directory_session_made(table->house->directory, msg_client_id_of(client),
-		    (uint16_t)worker_index(table->worker), sid);
+		session_directory_session_made(table->house->directory, client,
+		    (uint16_t)worker_index(table->worker), sid, session->slot);
 	}
 	table->count++;
 	atomic_fetch_add_explicit(&table->house->sessions, 1, memory_order_relaxed);
@@ -336,9 +333,6 @@ session_free(struct session *session)
 	session_out_free(session);
 	session_inbox_free(session);
 	session_subs_free(session);
-	if (session->mapped) {
-		map_take(&table->clients, msg_client_id_of(session->client));
-	}
 	if (session->sink != NULL) {
 		counter_sub(COUNTER_SESSIONS_ATTACHED, 1);
 	}
@@ -430,7 +424,6 @@ session_set_client(struct session *session, struct msg_client *client)
 	if (err_impossible(!bytes_equal(msg_client_id_of(client), msg_client_id_of(old)))) {
 		return;
 	}
-	/* The map's key is the same bytes in other memory. */
 	session->client = msg_client_ref(client);
 	msg_client_unref(&old);
 	session_put_row(session);

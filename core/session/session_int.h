@@ -152,7 +152,6 @@ struct session {
 	bool has_row : 1;         /* persistent and stored, or stored for its will only */
 	bool asking : 1;          /* the question about its will is open */
 	bool ending : 1;          /* ends when that is answered */
-	bool mapped : 1;          /* known by its client id */
 	bool replay_turn : 1;     /* whose turn it is to send: live or replay … */
 	bool qos0_turn : 1;       /* … QoS 0 or the others */
 };
@@ -169,8 +168,7 @@ struct session_loaded {
 };
 
 struct session_gone {
-	char *client_id;
-	size_t len;
+	struct msg_client *client; /* referenced */
 	uint64_t sid;
 };
 
@@ -181,7 +179,6 @@ struct session_table {
 	const struct session_route_ops *route_ops;
 	void *route_arg;
 	struct hash_key hash_key;
-	struct map clients;
 	VEC(struct session_slot) slots;
 	uint32_t free_slot; /* + 1 */
 	size_t count;
@@ -229,7 +226,7 @@ void session_mark_dirty(struct session *session);
 void session_wake(struct session *session);
 void session_set_window(struct session *session);
 /* The session leaves the directory after the next hand-over of chunks. */
-void session_table_say_gone(struct session_table *table, struct bytes client_id, uint64_t sid);
+void session_table_say_gone(struct session_table *table, struct msg_client *client, uint64_t sid);
 /* Writes SESSION_PUT for a session that has a row. */
 uint64_t session_put_row(const struct session *session);
 
