@@ -3,7 +3,7 @@
  * Open requests of a worker. A slot is taken before the authority is asked, so that an answer finds
  * it even when it comes first. The lock guards what foreign threads look at: a slot's generation
  * and whether it was answered; everything else is the worker's. An answer travels as mail and is
- * unpacked on the worker.
+ * unpacked on the worker; what is still in the mail when the loop has ended goes with the desk.
  *
  * A number is 16 bits of worker, 24 of slot, 24 of generation.
  */
@@ -24,16 +24,18 @@
 enum { SLOT_BITS = 24, DEFAULT_TIMEOUT_MS = 5000 };
 #define SLOT_MASK ((UINT64_C(1) << SLOT_BITS) - 1)
 
+struct answer_mail;
+
 struct slot {
 	struct plugin_request *request;                  /* NULL: free */
 	void (*free_fn)(struct plugin_request *request); /* set: nobody waits any more */
+	struct answer_mail *letter;                      /* the answer, while it is in the mail */
 	uint32_t generation;
-	bool answered; /* the answer is in the mail */
 };
 
 struct plugin_desk {
 	struct worker *worker;
-	struct lock lock; /* guards slots' generation, answered, and the array itself */
+	struct lock lock; /* guards slots' request, generation, letter, and the array itself */
 	VEC(struct slot) slots;
 	VEC(uint32_t) unused;
 	size_t open_count;
@@ -68,8 +70,12 @@ plugin_desk_free(struct plugin_desk **desk_at)
 		struct slot *slot = &desk->slots.items[i];
 
 		if (slot->request != NULL && slot->free_fn != NULL) {
+			if (slot->letter != NULL) {
+				slot->request->exchange = slot->letter->answer.exchange;
+			}
 			slot->free_fn(slot->request);
 		}
+		mem_free(&slot->letter);
 	}
 	vec_fini(&desk->slots);
 	vec_fini(&desk->unused);
@@ -146,7 +152,7 @@ take_slot(struct plugin_desk *desk, struct plugin_request *request)
 	}
 	desk->slots.items[at].request = request;
 	desk->slots.items[at].free_fn = NULL;
-	desk->slots.items[at].answered = false;
+	desk->slots.items[at].letter = NULL;
 	request->number = number_of(desk, at);
 	lock_give(&desk->lock);
 	desk->open_count++;
@@ -161,7 +167,9 @@ give_slot(struct plugin_desk *desk, struct slot *slot)
 	slot->request->number = 0;
 	lock_take(&desk->lock);
 	slot->request = NULL;
+	slot->letter = NULL;
 	slot->generation++;
+	slot->generation += (slot->generation & SLOT_MASK) == 0; /* number 0 is none */
 	vec_push(&desk->unused, at);
 	lock_give(&desk->lock);
 	desk->open_count--;
@@ -339,19 +347,20 @@ plugin_complete(struct plugin_desk *const *desks, size_t desk_count, uint64_t nu
 	if (desk == NULL || number == 0) {
 		return ERR_GONE;
 	}
-	lock_take(&desk->lock);
-	slot = slot_of(desk, number);
-	if (slot == NULL || slot->answered) {
-		lock_give(&desk->lock);
-		counter_add(COUNTER_ANSWERS_STALE, 1);
-		return ERR_GONE;
-	}
-	slot->answered = true;
-	lock_give(&desk->lock);
 	letter = pack_answer(answer);
 	letter->mail.run = on_answer;
 	letter->desk = desk;
 	letter->number = number;
+	lock_take(&desk->lock);
+	slot = slot_of(desk, number);
+	if (slot == NULL || slot->letter != NULL) {
+		lock_give(&desk->lock);
+		mem_free(&letter);
+		counter_add(COUNTER_ANSWERS_STALE, 1);
+		return ERR_GONE;
+	}
+	slot->letter = letter;
+	lock_give(&desk->lock);
 	mail_post(desk->worker, &letter->mail);
 	return 0;
 }
