@@ -11,7 +11,10 @@
 #include "base/mem.h"
 #include "peer/peer.h"
 
-enum { FIRST_CAP = 8 };
+enum {
+	FIRST_CAP = 8,
+	MANY = 4096, /* entries from which on nothing more is read until some have left */
+};
 
 static struct peer_ack *
 entry_at(const struct peer_acks *acks, uint64_t number)
@@ -67,6 +70,10 @@ peer_ack_begin(struct peer *peer, enum wire_type type, uint16_t packet_id)
 	*entry_at(acks, number) = (struct peer_ack){.packet_id = packet_id, .type = (uint8_t)type};
 	acks->publishes += answers_publish(type);
 	acks->pubrecs += type == WIRE_PUBREC;
+	/* What repeats itself (a resent PUBLISH, PUBREL) is in no quota. */
+	if (acks->count >= MANY) {
+		peer_pause(peer, PEER_PAUSE_OWING);
+	}
 	return number;
 }
 

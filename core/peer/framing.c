@@ -20,6 +20,7 @@ enum {
 	PACKETS_PER_PASS = 1000,
 	BIG = WORKER_SCRATCH_SIZE / 2, /* tails from here on are read into directly */
 	FIRST_BIG_CAP = 2 * WORKER_SCRATCH_SIZE,
+	LOOK_SIZE = 4096, /* read of who is paused, to find the end */
 };
 
 /* Handles packets at the front of the input; returns how many bytes they were. */
@@ -35,11 +36,11 @@ handle(struct peer *peer, struct bytes input, bool *more_out)
 		struct wire_packet packet;
 		struct wire_outcome outcome;
 
-		if (left-- == 0) {
-			*more_out = true;
+		if (rest.len == 0) {
 			break;
 		}
-		if (rest.len == 0) {
+		if (left-- == 0) {
+			*more_out = true;
 			break;
 		}
 		outcome = wire_decode(&peer->decoder, rest, &packet);
@@ -105,6 +106,15 @@ grow_tail(struct peer *peer)
 	return true;
 }
 
+/* How much may lie there unhandled. Before CONNECT it is no more than that may be [flow 6]. */
+static size_t
+most_input(const struct peer *peer, size_t room)
+{
+	size_t most = peer->decoder.max_packet_size;
+
+	return peer->decoder.version == 0 && most != 0 && most < room ? most : room;
+}
+
 /* Where the input of this pass is, with what could be read; false: the peer is over. */
 static bool
 gather(struct peer *peer, struct bytes *input_out, bool *again_out)
@@ -113,21 +123,24 @@ gather(struct peer *peer, struct bytes *input_out, bool *again_out)
 	size_t room;
 	long n = ERR_AGAIN;
 
-	if (peer->tail_len < BIG) {
+	if (peer->tail_whole) {
+		at = peer->tail;
+		room = peer->tail_len;
+	} else if (peer->tail_len < BIG) {
 		at = worker_scratch(peer->room->worker);
 		if (peer->tail_len != 0) {
 			memcpy(at, peer->tail, peer->tail_len);
 		}
-		room = WORKER_SCRATCH_SIZE;
+		room = most_input(peer, WORKER_SCRATCH_SIZE);
 	} else {
-		if (!peer->tail_whole && !grow_tail(peer)) {
+		if (!grow_tail(peer)) {
 			peer_fail(peer, PEER_BROKEN);
 			return false;
 		}
 		at = peer->tail;
 		room = peer->tail_cap;
 	}
-	if (!peer->tail_whole && room > peer->tail_len) {
+	if (room > peer->tail_len) {
 		room -= peer->tail_len;
 		n = stream_read(peer->stream, at + peer->tail_len, room);
 	}
@@ -158,7 +171,7 @@ peer_look(struct peer *peer)
 	if (peer->tail_len != 0) {
 		return;
 	}
-	n = stream_read(peer->stream, at, WORKER_SCRATCH_SIZE);
+	n = stream_read(peer->stream, at, LOOK_SIZE);
 	if (n > 0) {
 		counter_add(COUNTER_BYTES_RECEIVED, (uint64_t)n);
 		keep_tail(peer, bytes_make(at, (size_t)n));

@@ -110,7 +110,7 @@ enum peer_pause {
 	PEER_PAUSE_STORE = 16,   /* parked until the store is well */
 	PEER_PAUSE_STOP = 32,    /* the broker stops */
 	PEER_PAUSE_PENDING = 64, /* as many questions are open as may be */
-	PEER_PAUSE_OWING = 128,  /* MQTT 3: it is owed too many acknowledgements */
+	PEER_PAUSE_OWING = 128,  /* it is owed too many acknowledgements */
 };
 
 /* Before loop_start; hooks itself into phase WRITE. */
