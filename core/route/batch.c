@@ -7,7 +7,8 @@
 
 enum {
 	FIRST_SIZE = 4096,
-	FULL_SIZE = 262144, /* from here on the batch leaves and another begins */
+	FULL_SIZE = 262144,   /* from here on the batch leaves and another begins; */
+	FULL_COST = 16777216, /* likewise with the messages that it keeps alive */
 };
 
 /* Everything lies at multiples of 8 bytes. */
@@ -201,7 +202,9 @@ route_end_message(struct route_desk *desk)
 	}
 	desk->touched_count = 0;
 	for (uint16_t i = 0; i < desk->open_count;) {
-		if (desk->batches[desk->open[i]]->len >= FULL_SIZE) {
+		const struct route_batch *batch = desk->batches[desk->open[i]];
+
+		if (batch->len >= FULL_SIZE || batch->cost >= FULL_COST) {
 			send(desk, desk->open[i]);
 			desk->open[i] = desk->open[--desk->open_count];
 		} else {

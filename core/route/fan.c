@@ -115,8 +115,9 @@ note_credit(struct route_desk *desk, struct route_fan *fan, uint16_t worker)
 {
 	struct worker *target = loop_worker(desk->house->loop, worker);
 
-	if (worker < 32 && mail_is_over(desk->worker, target)) {
-		fan->worker_over |= UINT32_C(1) << worker;
+	if (mail_is_over(desk->worker, target)) {
+		fan->worker_over |= UINT32_C(1)
+				    << (worker < ROUTE_LAST_WORKER ? worker : ROUTE_LAST_WORKER);
 	}
 }
 

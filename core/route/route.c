@@ -39,6 +39,7 @@ route_house_free(struct route_house **house_at)
 		if (desk == NULL) {
 			continue;
 		}
+		route_wills_free(desk);
 		route_batches_free(desk);
 		vec_fini(&desk->runs);
 		vec_fini(&desk->groups);
@@ -77,6 +78,7 @@ route_desk_new(struct route_house *house, struct worker *worker, struct plugin_d
 	desk->plugins = plugins;
 	desk->port = port;
 	buf_init(&desk->record, SIZE_MAX);
+	list_init(&desk->wills);
 	house->desks[worker_index(worker)] = desk;
 	if (port != NULL) {
 		house->any_port = port;
@@ -137,9 +139,17 @@ count_draft(struct route_publication *publication)
 static void
 uncount_draft(struct route_publication *publication)
 {
-	atomic_fetch_sub_explicit(
-	    &publication->desk->house->draft_bytes, publication->draft_bytes, memory_order_relaxed);
-	publication->draft_bytes = 0;
+	if (publication->draft_bytes != 0) {
+		atomic_fetch_sub_explicit(&publication->desk->house->draft_bytes,
+		    publication->draft_bytes, memory_order_relaxed);
+		publication->draft_bytes = 0;
+	}
+}
+
+void
+route_forget(struct route_publication *publication)
+{
+	uncount_draft(publication);
 }
 
 /* --- the steps --- */
@@ -210,7 +220,7 @@ retain(struct route_desk *desk, struct route_publication *publication, struct ro
 
 	(void)topic_retain_put(desk->house->sessions->retain, fan->msg,
 	    stored ? store_retained : NULL, &row, &fan->version);
-	if (row.ticket != 0 && publication->draft.qos > 0) {
+	if (row.ticket != 0 && fan->msg->qos > 0) {
 		fan->ticket = row.ticket;
 	}
 }
@@ -365,14 +375,9 @@ go_on(struct route_desk *desk, struct route_publication *publication, enum plugi
 enum route_status
 route_carry(struct route_publication *publication)
 {
-	enum route_status status = carry(publication->desk, publication);
-
-	if (status != ROUTE_BLOCKED) {
-		uncount_draft(publication);
-	} else {
-		count_draft(publication);
-	}
-	return status;
+	/* What waits for a failing store does not count as transit [flow 6]. */
+	uncount_draft(publication);
+	return carry(publication->desk, publication);
 }
 
 static void
@@ -420,10 +425,11 @@ route_publish(struct route_desk *desk, struct route_publication *publication)
 	}
 	if (set == NULL || (set->intercept == NULL && set->authorize == NULL)) {
 		publication->step = STEP_CARRY;
-		return carry(desk, publication);
+		status = publication->ready != NULL ? ROUTE_READY : carry(desk, publication);
+	} else {
+		publication->step = STEP_INTERCEPT;
+		status = go_on(desk, publication, PLUGIN_PENDING);
 	}
-	publication->step = STEP_INTERCEPT;
-	status = go_on(desk, publication, PLUGIN_PENDING);
 	if (status == ROUTE_PENDING || status == ROUTE_READY) {
 		count_draft(publication);
 	}

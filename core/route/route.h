@@ -21,6 +21,7 @@ struct route_publication;
 
 /* Of all workers. The broker makes it, adds a desk per client worker, and then starts the loop. */
 struct route_house *route_house_new(struct loop *loop, struct session_house *sessions);
+/* Before the desks of questions: what is still asked for is ended there. */
 void route_house_free(struct route_house **house);
 /* 0 = none; any thread. Bytes of mail, rows that wait and drafts; over it acknowledgements are
  * withheld and QoS 0 is dropped (flow 6). */
@@ -39,6 +40,8 @@ typedef const struct plugin_set *route_set_fn(void *arg, struct bytes listener);
 void route_house_set_plugins(struct route_house *house, route_set_fn *fn, void *arg);
 
 enum route_mode { ROUTE_COMMIT, ROUTE_RELAXED, ROUTE_NONE }; /* durability */
+
+enum { ROUTE_LAST_WORKER = 31 };
 
 enum route_status {
 	ROUTE_DONE,    /* reason, ticket */
@@ -63,11 +66,11 @@ struct route_publication {
 	void (*ready)(struct route_publication *publication);
 
 	/* Out. */
-	uint8_t reason;  /* 0x00, 0x10, or a refusal */
-	bool disconnect; /* the refusal wants the connection closed */
-	uint64_t ticket; /* what the acknowledgement waits for */
-	uint32_t
-	    worker_over; /* bit per worker (up to 32) whose credit is used up by this; 0: none */
+	uint8_t reason;       /* 0x00, 0x10, or a refusal */
+	bool disconnect;      /* the refusal wants the connection closed */
+	uint64_t ticket;      /* what the acknowledgement waits for */
+	uint32_t worker_over; /* bit per worker whose credit is used up by this, the last bit for
+				 all from ROUTE_LAST_WORKER on; 0: none */
 
 	/* Route's own. */
 	struct route_desk *desk;
@@ -88,6 +91,8 @@ enum route_status route_publish(struct route_desk *desk, struct route_publicatio
 /* What is ready, or was blocked: matches and fans out, asks nobody. ROUTE_DONE or ROUTE_BLOCKED;
  * done is not called. */
 enum route_status route_carry(struct route_publication *publication);
+/* It will not be carried out (or was): nothing of it counts as transit any more. */
+void route_forget(struct route_publication *publication);
 
 /* The transit budget is over: checked once per turn. */
 bool route_desk_is_over(const struct route_desk *desk);

@@ -3,6 +3,7 @@
 #ifndef ROUTE_ROUTE_INT_H
 #define ROUTE_ROUTE_INT_H
 
+#include "base/list.h"
 #include "base/vec.h"
 #include "loop/mailbox.h"
 #include "loop/worker.h"
@@ -77,6 +78,8 @@ struct route_desk {
 	uint16_t open[WORKER_MAX]; /* workers that have a batch */
 	uint16_t open_count;
 
+	struct list wills; /* struct open_will: their questions are open */
+
 	uint64_t over_turn; /* the turn for which `over` was found out */
 	bool over;
 };
@@ -125,6 +128,8 @@ void route_batches_free(struct route_desk *desk);
 
 enum session_will_status route_will(void *arg, struct session_table *table, struct session *session,
     struct msg *will, struct msg_client *client, bool stored);
+/* After loop_join, while the desk of questions still stands. */
+void route_wills_free(struct route_desk *desk);
 bool route_redispatch(void *arg, struct session_table *table, struct bytes group_name,
     struct session_delivery *delivery, uint64_t from_sid, struct bytes client_id);
 

@@ -13,6 +13,7 @@ struct open_will {
 	struct route_publication publication; /* first */
 	struct msg_client *client;
 	struct msg *will;
+	struct list_link link; /* of desk->wills, while its question is open */
 	uint64_t sid;
 	bool stored;
 };
@@ -55,6 +56,18 @@ free_will(struct plugin_request *request)
 	mem_free(&open);
 }
 
+void
+route_wills_free(struct route_desk *desk)
+{
+	struct list_link *link;
+
+	while ((link = list_take_first(&desk->wills)) != NULL) {
+		struct open_will *open = list_item(link, struct open_will, link);
+
+		plugin_end(&open->publication.request, free_will);
+	}
+}
+
 static void
 on_done(struct route_publication *publication)
 {
@@ -66,6 +79,7 @@ on_done(struct route_publication *publication)
 	}
 	session_will_answered(
 	    desk->table, publication->session_slot, publication->session_generation);
+	list_remove(&open->link);
 	plugin_end(&publication->request, free_will);
 }
 
@@ -76,12 +90,12 @@ route_will(void *arg, struct session_table *table, struct session *session, stru
 	struct route_desk *desk = arg;
 	struct route_house *house = desk->house;
 	const struct plugin_set *set =
-	    house->set_fn != NULL ? house->set_fn(house->set_arg, client->listener) : NULL;
+	    house->set_fn != NULL ? house->set_fn(house->set_arg, msg_client_listener_of(client))
+				  : NULL;
 	struct open_will *open = mem_zalloc(sizeof(*open));
 	struct route_publication *publication = &open->publication;
 
 	(void)table;
-	counter_add(COUNTER_WILLS_FIRED, 1);
 	open->client = msg_client_ref(client);
 	open->will = msg_ref(will);
 	open->sid = session_sid(session);
@@ -90,12 +104,14 @@ route_will(void *arg, struct session_table *table, struct session *session, stru
 	publication->client = open->client;
 	publication->plugins = set;
 	publication->session = session;
-	publication->mode = stored ? ROUTE_COMMIT : ROUTE_RELAXED;
+	/* With a store every session that has a will has a row, unless its durability is `none`. */
+	publication->mode = stored ? ROUTE_COMMIT : ROUTE_NONE;
 	publication->done = on_done;
 	plugin_request_init(&publication->request);
 	/* A will is not refused because the store fails: its rows wait, as all that was routed
 	 * before does. */
 	if (route_publish(desk, publication) == ROUTE_PENDING) {
+		list_append(&desk->wills, &open->link);
 		return SESSION_WILL_PENDING;
 	}
 	if (stored) {
@@ -142,7 +158,12 @@ route_redispatch(void *arg, struct session_table *table, struct bytes group_name
 	delivery->packet_id = 0;
 	delivery->qid = 0;
 	delivery->qos = route_qos_of(&member->subscriber, delivery->msg->qos);
+	delivery->flags &= (uint8_t) ~(SESSION_RETAIN | SESSION_DUP);
 	delivery->flags |= SESSION_GIVEN_BACK | SESSION_SHARED;
+	if ((delivery->msg->flags & MSG_RETAIN) != 0 &&
+	    (member->subscriber.flags & TOPIC_RETAIN_AS_PUBLISHED) != 0) {
+		delivery->flags |= SESSION_RETAIN;
+	}
 	/* Here QUEUE_DEL, there QUEUE_PUT, in one chunk [flow 8]. */
 	if (old_qid != 0 && desk->port != NULL) {
 		struct store_op op = {
