@@ -206,10 +206,12 @@ judge_reauth(struct conn *conn, const struct plugin_request *request)
 		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
 		conn->reauth = CONN_REAUTH_EXCHANGE;
 	} else {
+		bool can_be_said =
+		    request->reason >= WIRE_REASON_FIRST_ERROR &&
+		    wire_reason_is_allowed(WIRE_DISCONNECT, WIRE_SERVER, request->reason);
+
 		conn_close(conn, SESSION_LEAVE_ABNORMAL,
-		    request->reason >= WIRE_REASON_FIRST_ERROR
-			? request->reason
-			: (uint8_t)WIRE_REASON_NOT_AUTHORIZED,
+		    can_be_said ? request->reason : (uint8_t)WIRE_REASON_NOT_AUTHORIZED,
 		    "the re-authentication is refused");
 	}
 }

@@ -35,13 +35,20 @@ conn_house_free(struct conn_house **house)
 	mem_free(house);
 }
 
-/* Transit (flow 6): acknowledgements wait while too much is under way. */
+/*
+ * Transit (flow 6): acknowledgements wait while too much is under way. A store that failed and
+ * recovered between two looks of its port tells nobody, so what waits for it is looked at here,
+ * too.
+ */
 static void
 settle_phase(struct worker *worker, void *arg)
 {
 	struct conn_table *table = arg;
 	bool over = route_desk_is_over(table->route);
 
+	if (!list_is_empty(&table->blocked) && !store_is_failing(table->port)) {
+		conn_unblock(table);
+	}
 	if (over != table->room.withhold) {
 		peer_room_set_withhold(&table->room, over);
 	}
@@ -293,7 +300,8 @@ leave_session(struct conn *conn, enum session_leave how)
 		conn->session = NULL;
 		session_detach(session, how);
 	} else if (conn->state == CONN_OPENING) {
-		session_open_cancel(conn->table->sessions, &conn->sink, conn->connect->client_id);
+		session_open_cancel(
+		    conn->table->sessions, &conn->sink, msg_client_id_of(conn->client));
 	}
 	if (conn->claimed) {
 		conn->claimed = false;

@@ -108,6 +108,8 @@ struct conn_line {
 	struct list_link blocked_link; /* of table->blocked: the first waits for the store */
 	struct conn *conn;             /* NULL: it has gone */
 	struct conn_table *table;
+	size_t bytes;         /* of payloads and properties that wait */
+	uint32_t ready_count; /* of those that wait */
 	uint32_t users;
 	bool is_going; /* somebody carries out what is ready */
 };
@@ -163,6 +165,7 @@ struct conn_publication {
 	struct list_link order;    /* of line->waiting */
 	struct list_link all_link; /* of table->publications */
 	uint64_t ack;              /* its place in the FIFO (QoS 1) */
+	size_t size;               /* what of line->bytes is its */
 	uint16_t packet_id;
 	uint8_t qos;
 	bool is_ready; /* all is answered with yes: only its turn is missing, and the store */

@@ -14,7 +14,7 @@
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
-enum { RANDOM_ID_LEN = 16, MAX_PROPS = 66000 };
+enum { RANDOM_ID_LEN = 16 };
 
 /* --- CONNACK --- */
 
@@ -77,36 +77,45 @@ write_limits(const struct conn_limits *limits, struct wire_writer *writer)
 	}
 }
 
+static void
+write_connack_props(
+    struct conn *conn, uint8_t reason, const char *sentence, struct wire_writer *writer)
+{
+	if (reason == WIRE_REASON_SUCCESS) {
+		write_session_props(conn, writer);
+		write_limits(conn_limits_of(conn), writer);
+	} else if (sentence != NULL && *sentence != '\0') {
+		wire_write_prop_bytes(writer, WIRE_REASON_STRING, bytes_of(sentence));
+	}
+}
+
 void
 conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence)
 {
 	struct wire_packet packet = {.type = WIRE_CONNACK, .connack = {.reason = reason}};
-	struct wire_writer writer;
-	uint8_t *block = mem_alloc(MAX_PROPS);
+	struct wire_writer writer = wire_writer_of(NULL, 0);
+	uint8_t *block = NULL;
 
 	if (reason != WIRE_REASON_SUCCESS &&
 	    !wire_reason_is_allowed(WIRE_CONNACK, WIRE_SERVER, reason)) {
 		packet.connack.reason = WIRE_REASON_UNSPECIFIED_ERROR;
 	}
-	writer = wire_writer_of(block, MAX_PROPS);
-	if (conn_version(conn) == WIRE_V5) {
-		if (reason == WIRE_REASON_SUCCESS) {
-			packet.connack.session_present = conn->connect->present;
-			write_session_props(conn, &writer);
-			write_limits(conn_limits_of(conn), &writer);
-		} else if (sentence != NULL && *sentence != '\0') {
-			wire_write_prop_bytes(&writer, WIRE_REASON_STRING, bytes_of(sentence));
-		}
-		if (wire_writer_fits(&writer)) {
-			packet.connack.props.block = bytes_make(block, writer.len);
-		}
-	} else if (reason == WIRE_REASON_SUCCESS) {
+	if (reason == WIRE_REASON_SUCCESS) {
 		/* The acknowledge flags of MQTT 3.1 are reserved. */
 		packet.connack.session_present =
-		    conn_version(conn) == WIRE_V311 && conn->connect->present;
+		    conn_version(conn) >= WIRE_V311 && conn->connect->present;
+	}
+	if (conn_version(conn) == WIRE_V5) {
+		/* Once for the length. */
+		write_connack_props(conn, reason, sentence, &writer);
+		block = mem_alloc(writer.len + 1);
+		writer = wire_writer_of(block, writer.len);
+		write_connack_props(conn, reason, sentence, &writer);
+		packet.connack.props.block = bytes_make(block, writer.len);
 	}
 	if (!peer_send(&conn->peer, &packet) && reason == WIRE_REASON_SUCCESS) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS,
+		/* It was not let in, so it has no will. */
+		conn_close(conn, SESSION_LEAVE_NORMAL, WIRE_REASON_SUCCESS,
 		    "CONNACK does not fit the client's Maximum Packet Size");
 	}
 	mem_free(&block);

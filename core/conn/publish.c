@@ -18,19 +18,25 @@
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
-enum { BURST_US = 1000000 };
+enum {
+	BURST_US = 1000000,
+	PARKED_BYTES = 1 << 20, /* of a connection that waits for the store: then it is not read */
+};
 
 struct bytes
 conn_full_topic(struct conn *conn, struct bytes topic)
 {
 	struct buf *full = &conn->table->topic;
-	const char *prefix = conn->listener->mount_point;
+	/* A client keeps the prefix with which it was accepted, as it is stripped from what it
+	 * gets. */
+	struct bytes prefix = conn->client != NULL ? msg_client_prefix_of(conn->client)
+						   : bytes_of(conn->listener->mount_point);
 
-	if (*prefix == '\0' || topic.len == 0 || topic.data[0] == '$') {
+	if (prefix.len == 0 || topic.len == 0 || topic.data[0] == '$') {
 		return topic;
 	}
 	buf_clear(full);
-	buf_append_text(full, prefix);
+	buf_append_bytes(full, prefix);
 	buf_append_bytes(full, topic);
 	return buf_bytes(full);
 }
@@ -111,7 +117,11 @@ check_quota(struct conn *conn)
 {
 	const struct peer_acks *acks = &conn->peer.acks;
 	size_t max = (size_t)conn_limits_of(conn)->session.receive_maximum;
-	size_t open = acks->publishes - acks->pubrecs + session_inbound_count(conn->session);
+	/* An id counts until its PUBCOMP, which waits for the store where that promises something.
+	 */
+	size_t ids =
+	    session_inbound_quota(conn->session, conn->listener->durability.mode == ROUTE_COMMIT);
+	size_t open = acks->publishes - acks->pubrecs + ids;
 
 	if (conn_version(conn) == WIRE_V5 && open >= max) {
 		conn_close(
@@ -137,10 +147,13 @@ static void
 stop_for_credit(struct conn *conn, uint32_t workers)
 {
 	struct conn_table *table = conn->table;
+	struct loop *loop = table->house->options.loop;
 
-	for (unsigned i = 0; workers != 0; i++, workers >>= 1) {
-		if ((workers & 1) != 0 &&
-		    mail_wait_credit(table->worker, loop_worker(table->house->options.loop, i))) {
+	for (unsigned i = 0; workers != 0 && i < loop_worker_count(loop); i++) {
+		unsigned bit = i < ROUTE_LAST_WORKER ? i : ROUTE_LAST_WORKER;
+
+		if ((workers >> bit & 1) != 0 &&
+		    mail_wait_credit(table->worker, loop_worker(loop, i))) {
 			peer_pause(&conn->peer, PEER_PAUSE_CREDIT);
 		}
 	}
@@ -257,8 +270,8 @@ fill(struct conn *conn, const struct wire_publish *packet, struct bytes topic,
 
 	msg_draft_of_publish(draft, packet);
 	draft->topic = topic;
-	draft->client_id = conn->client->client_id;
-	draft->username = conn->client->username;
+	draft->client_id = msg_client_id_of(conn->client);
+	draft->username = msg_client_username_of(conn->client);
 	draft->born_mono_ms = context_current->mono_ms;
 	draft->born_wall_ms = context_current->wall_ms;
 	publication->client = conn->client;
@@ -287,7 +300,8 @@ acknowledge(
 		peer_ack(&conn->peer, WIRE_PUBACK, packet_id, reason, ticket);
 	} else if (qos == 2) {
 		session_inbound_done(conn->session, packet_id, reason, &ticket, false);
-		peer_ack(&conn->peer, WIRE_PUBREC, packet_id, reason, ticket);
+		peer_ack(&conn->peer, WIRE_PUBREC, packet_id, reason,
+		    publication->mode == ROUTE_COMMIT ? ticket : 0);
 	}
 	stop_for_credit(conn, publication->worker_over);
 	stop_if_owing(conn);
@@ -320,6 +334,15 @@ join_line(struct conn *conn, struct conn_publication *open)
 	open->line = conn->line;
 	open->line->users++;
 	list_append(&open->line->waiting, &open->order);
+	open->size = open->publication.draft.payload.len + open->publication.draft.props.len;
+	open->line->bytes += open->size;
+}
+
+/* Does its first wait for the store? */
+static bool
+is_blocked(const struct conn_line *line)
+{
+	return line != NULL && list_is_linked(&line->blocked_link);
 }
 
 static void
@@ -341,6 +364,8 @@ forget(struct conn_publication *open)
 {
 	list_remove(&open->all_link);
 	list_remove(&open->order);
+	open->line->bytes -= open->size;
+	open->line->ready_count -= open->is_ready;
 	unref_line(&open->line);
 	if (open->conn != NULL) {
 		list_remove(&open->link);
@@ -356,11 +381,22 @@ session_of(const struct conn_publication *open)
 	    open->publication.session_generation);
 }
 
+/* As many wait as may. Those that wait for the store have another limit. */
+static bool
+is_full(const struct conn *conn)
+{
+	int64_t count = conn->publication_count;
+
+	if (is_blocked(conn->line)) {
+		count -= conn->line->ready_count;
+	}
+	return count >= conn_limits_of(conn)->max_pending;
+}
+
 void
 conn_resume_pending(struct conn *conn)
 {
-	if (conn->subscribing == NULL &&
-	    conn->publication_count < conn_limits_of(conn)->max_pending) {
+	if (conn->subscribing == NULL && !is_full(conn)) {
 		peer_resume(&conn->peer, PEER_PAUSE_PENDING);
 	}
 }
@@ -391,11 +427,12 @@ finish(struct conn_publication *open)
 		stop_for_credit(conn, publication->worker_over);
 		conn_resume_pending(conn);
 	}
+	route_forget(publication);
 	plugin_end(&publication->request, free_publication);
 }
 
 /* The store fails (flow 3). True: it is refused. MQTT 3 cannot be told: it waits, and so do all
- * behind it. */
+ * behind it that have a QoS; reading goes on until it is owed Receive Maximum (stop_if_owing). */
 static bool
 is_refused(struct conn_publication *open)
 {
@@ -406,13 +443,34 @@ is_refused(struct conn_publication *open)
 		counter_add(COUNTER_PUBLISHES_DROPPED, 1);
 		return true;
 	}
-	if (!list_is_linked(&line->blocked_link)) {
+	if (!is_blocked(line)) {
 		list_append(&line->table->blocked, &line->blocked_link);
+		if (line->conn != NULL) {
+			conn_resume_pending(line->conn);
+		}
 	}
-	if (line->conn != NULL) {
+	if (line->conn != NULL && line->bytes > PARKED_BYTES) {
 		peer_pause(&line->conn->peer, PEER_PAUSE_STORE);
 	}
 	return false;
+}
+
+/* QoS 0 does not wait for the store, but for QoS 0 before it that is not ready. */
+static void
+pass_blocked(struct conn_line *line)
+{
+	list_each (link, &line->waiting) {
+		struct conn_publication *open = list_item(link, struct conn_publication, order);
+
+		if (open->qos != 0) {
+			continue;
+		}
+		if (!open->is_ready) {
+			return;
+		}
+		(void)route_carry(&open->publication);
+		finish(open);
+	}
 }
 
 /* Carries out from the front what is ready. */
@@ -434,6 +492,9 @@ go_on(struct conn_line *line)
 		}
 		finish(open);
 	}
+	if (is_blocked(line)) {
+		pass_blocked(line);
+	}
 	line->is_going = false;
 	unref_line(&line);
 }
@@ -453,7 +514,7 @@ conn_unblock(struct conn_table *table)
 
 		line->users++;
 		go_on(line);
-		if (line->conn != NULL && !list_is_linked(&line->blocked_link)) {
+		if (line->conn != NULL && !is_blocked(line)) {
 			peer_resume(&line->conn->peer, PEER_PAUSE_STORE);
 		}
 		unref_line(&line);
@@ -482,6 +543,13 @@ on_ready(struct route_publication *publication)
 	struct conn_publication *open = (struct conn_publication *)(void *)publication;
 
 	open->is_ready = true;
+	open->line->ready_count++;
+	if (open->qos != 0 && is_blocked(open->line)) {
+		route_forget(publication); /* what waits for the store is no transit */
+		if (open->conn != NULL) {
+			conn_resume_pending(open->conn);
+		}
+	}
 	go_on(open->line);
 }
 
@@ -527,8 +595,8 @@ open_new(
 	open->publication.client = open->client;
 	open->publication.done = on_done;
 	open->publication.ready = on_ready;
-	open->publication.draft.client_id = open->client->client_id;
-	open->publication.draft.username = open->client->username;
+	open->publication.draft.client_id = msg_client_id_of(open->client);
+	open->publication.draft.username = msg_client_username_of(open->client);
 	open->packet_id = packet->packet_id;
 	open->qos = packet->qos;
 	plugin_request_fini(&open->publication.request);
@@ -548,7 +616,7 @@ open_new(
 	return open;
 }
 
-/* A plugin may answer later. */
+/* A plugin may answer later, or others wait before it. */
 static void
 publish_waiting(
     struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet)
@@ -580,22 +648,29 @@ publish_waiting(
 		return;
 	}
 	stop_if_owing(conn);
-	if (conn->publication_count >= conn_limits_of(conn)->max_pending) {
+	if (is_full(conn)) {
 		peer_pause(&conn->peer, PEER_PAUSE_PENDING);
 	}
 }
 
-/* The store fails, and MQTT 3 cannot be told: it waits, and nothing more is read. */
+/* The store fails, and MQTT 3 cannot be told: it waits. */
 static void
 park(struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet)
 {
 	struct conn_publication *open = open_new(conn, on_stack, packet);
 
 	if (open == NULL) {
+		uint64_t ticket = 0;
+
+		if (packet->qos == 2) {
+			session_inbound_done(conn->session, packet->packet_id,
+			    WIRE_REASON_QUOTA_EXCEEDED, &ticket, false);
+		}
 		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS, "no memory");
 		return;
 	}
 	on_ready(&open->publication);
+	stop_if_owing(conn);
 }
 
 /* --- PUBLISH --- */
@@ -645,6 +720,16 @@ begin_inbound(struct conn *conn, const struct wire_publish *packet)
 	return false;
 }
 
+/* Behind those that wait it waits, too [MQTT-4.6.0-5]; QoS 0 does not wait for the store. */
+static bool
+must_wait(const struct conn *conn, uint8_t qos)
+{
+	const struct conn_line *line = conn->line;
+
+	return plugin_set_may_wait(conn->listener->plugins) ||
+	       (line != NULL && !list_is_empty(&line->waiting) && (qos != 0 || !is_blocked(line)));
+}
+
 static bool
 is_resent(const struct conn *conn, const struct wire_publish *packet)
 {
@@ -677,7 +762,7 @@ conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 		return;
 	}
 	fill(conn, packet, topic, &publication);
-	if (plugin_set_may_wait(conn->listener->plugins)) {
+	if (must_wait(conn, packet->qos)) {
 		publish_waiting(conn, &publication, packet);
 	} else {
 		publish_now(conn, &publication, packet);
@@ -690,6 +775,9 @@ conn_on_pubrel(struct conn *conn, const struct wire_ack *packet)
 	uint64_t ticket = 0;
 	uint8_t reason = session_inbound_release(conn->session, packet->packet_id, &ticket);
 
+	if (conn->listener->durability.mode != ROUTE_COMMIT) {
+		ticket = 0;
+	}
 	/* MQTT 3 has no codes: PUBCOMP in any case [MQTT-4.3.3-11]. */
 	peer_ack(&conn->peer, WIRE_PUBCOMP, packet->packet_id, reason, ticket);
 }

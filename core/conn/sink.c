@@ -42,6 +42,9 @@ on_received(struct session_sink *sink, uint16_t packet_id, uint8_t reason, uint6
 {
 	struct conn *conn = conn_of_sink(sink);
 
+	if (conn->listener->durability.mode != ROUTE_COMMIT) {
+		ticket = 0;
+	}
 	peer_ack_know_id(&conn->peer, WIRE_PUBREC, packet_id, reason, ticket);
 }
 

@@ -24,11 +24,13 @@ struct open_subscribe {
 	struct wire_subscription *items;
 	uint8_t *reasons;
 	uint8_t *filters; /* the packet's payload, copied */
+	uint8_t *full;    /* the filters with the prefix; NULL: there is none */
 	struct bytes prefix;
 	uint64_t ack;
 	uint32_t count;
 	uint32_t subscription_id;
 	uint32_t slot, generation;
+	bool wants_sys;            /* one of the filters is below $SYS */
 	struct list_link all_link; /* of table->subscribes */
 };
 
@@ -43,6 +45,7 @@ free_subscribe(struct plugin_request *request)
 	mem_free(&open->items);
 	mem_free(&open->reasons);
 	mem_free(&open->filters);
+	mem_free(&open->full);
 	mem_free(&open);
 }
 
@@ -124,9 +127,7 @@ subscribe_one(struct open_subscribe *open, struct session *session, uint32_t at,
 	default:
 		return WIRE_REASON_UNSPECIFIED_ERROR;
 	}
-	if (is_below_sys(inner) && open->table->house->options.on_sys != NULL) {
-		open->table->house->options.on_sys(open->table->house->options.arg);
-	}
+	open->wants_sys = open->wants_sys || is_below_sys(inner);
 	return qos;
 }
 
@@ -159,6 +160,10 @@ carry_out(struct open_subscribe *open)
 			*reason = WIRE_REASON_UNSPECIFIED_ERROR;
 		}
 	}
+	/* Once for all: its filters may be thousands. */
+	if (open->wants_sys && open->table->house->options.on_sys != NULL) {
+		open->table->house->options.on_sys(open->table->house->options.arg);
+	}
 	if (conn == NULL) {
 		return;
 	}
@@ -175,19 +180,24 @@ static void
 on_answer(struct plugin_request *request)
 {
 	struct open_subscribe *open = (struct open_subscribe *)(void *)request;
+	struct conn *conn = open->conn;
+	uint8_t refusal = request->reason >= WIRE_REASON_FIRST_ERROR
+			      ? request->reason
+			      : (uint8_t)WIRE_REASON_NOT_AUTHORIZED;
 
 	if (request->timed_out || request->verdict != PLUGIN_ACCEPT) {
 		for (uint32_t i = 0; i < open->count; i++) {
 			if (open->reasons[i] < WIRE_REASON_FIRST_ERROR &&
 			    (request->timed_out ||
 				open->access[i].reason < WIRE_REASON_FIRST_ERROR)) {
-				open->reasons[i] = request->reason >= WIRE_REASON_FIRST_ERROR
-						       ? request->reason
-						       : (uint8_t)WIRE_REASON_NOT_AUTHORIZED;
+				open->reasons[i] = refusal;
 			}
 		}
 	}
 	carry_out(open);
+	if (conn != NULL && request->verdict == PLUGIN_DISCONNECT) {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, refusal, "SUBSCRIBE is refused");
+	}
 	list_remove(&open->all_link);
 	plugin_end(request, free_subscribe);
 }
@@ -211,6 +221,26 @@ conn_drop_subscribe(struct conn *conn)
 
 		open->conn = NULL;
 		conn->subscribing = NULL;
+	}
+}
+
+/* Who is asked sees the filters as they stand in the tree. */
+static void
+show_full_filters(struct open_subscribe *open, size_t filters_len)
+{
+	uint8_t *at;
+
+	if (open->prefix.len == 0) {
+		return;
+	}
+	at = open->full = mem_alloc(filters_len + open->count * open->prefix.len);
+	for (uint32_t i = 0; i < open->count; i++) {
+		struct bytes *filter = &open->access[i].filter;
+		struct bytes full = full_filter(open->table, open->prefix, *filter);
+
+		memcpy(at, full.data, full.len);
+		*filter = bytes_make(at, full.len);
+		at += full.len;
 	}
 }
 
@@ -273,6 +303,7 @@ conn_on_subscribe(struct conn *conn, const struct wire_subscribe *packet)
 	open->ack = peer_ack_begin(&conn->peer, WIRE_SUBACK, packet->packet_id);
 	conn->subscribing = open;
 	if (authority != NULL) {
+		show_full_filters(open, packet->filters.len);
 		open->request.question = PLUGIN_SUBSCRIBE;
 		open->request.done = on_answer;
 		open->request.client = open->client;
