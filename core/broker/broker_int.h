@@ -40,15 +40,12 @@ struct broker_door {
 	bool is_started;
 };
 
-/* A connection as main counts it. */
-struct broker_guest;
-
 struct broker_doors {
 	VEC(struct broker_door *) open;
 	VEC(struct broker_door *) closed;
 	struct lock
-	    lock; /* guards the guests, all counts and the addresses: workers take them back */
-	struct list guests;
+	    lock; /* guards the arrivals, all counts and the addresses: workers take them back */
+	struct list arrivals; /* accepted, and not yet with their worker */
 	struct map addresses; /* connections per address */
 	int64_t count;        /* connections, all listeners */
 	int64_t tokens_ms;    /* of max_connect_rate: so many ms' worth are there, times the rate */

@@ -9,8 +9,9 @@
  * moment for one (waiting.c): often it is the same client, whose last connection is just being
  * closed.
  *
- * What only the arrival needs is in a struct of its own, which the worker frees. All guests are in
- * a list, so that those who never arrived are freed at the end.
+ * What only the arrival needs is in a struct of its own, which the worker frees: a guest lasts as
+ * long as its connection, and is small. Arrivals are in a list, so that those who never arrived are
+ * freed at the end.
  *
  * max_connect_rate is a bucket that holds one second's worth: counted in milliseconds times the
  * rate, so that a connection costs 1000 of them.
@@ -33,21 +34,21 @@ struct address {
 	int64_t count;
 };
 
-/* What an accepted connection needs until its worker has it. */
-struct arrival {
-	struct addr peer;
-	struct conf *conf; /* a reference */
-	const struct conn_listener *listener;
-	unsigned hand;
-	int fd;
-};
-
 struct broker_guest {
-	struct mail mail;
-	struct list_link link;
 	struct broker_door *door;
 	struct address *address; /* NULL: not counted */
-	struct arrival *arrival; /* NULL: it has arrived. Worker's while its mail runs */
+};
+
+/* What an accepted connection needs until its worker has it. */
+struct arrival {
+	struct mail mail;
+	struct list_link link; /* of doors->arrivals */
+	struct broker_guest *guest;
+	struct conf *conf; /* a reference */
+	const struct conn_listener *listener;
+	struct addr peer;
+	unsigned hand;
+	int fd;
 };
 
 static struct bytes
@@ -64,7 +65,7 @@ broker_doors_init(struct broker *broker)
 	struct broker_doors *doors = &broker->doors;
 
 	lock_init(&doors->lock);
-	list_init(&doors->guests);
+	list_init(&doors->arrivals);
 	broker_waiting_init(broker);
 	for (int i = 0; i < BROKER_REFUSE_COUNT; i++) {
 		doors->refusals[i].said_at_ms = INT64_MIN;
@@ -341,7 +342,6 @@ static void
 free_guest(struct broker_doors *doors, struct broker_guest *guest)
 {
 	lock_take(&doors->lock);
-	list_remove(&guest->link);
 	guest->door->count--;
 	doors->count--;
 	drop_address(doors, guest->address);
@@ -362,12 +362,14 @@ on_gone(void *arg)
 static void
 run_arrival(struct worker *worker, struct mail *mail)
 {
-	struct broker_guest *guest = list_item(mail, struct broker_guest, mail);
+	struct arrival *arrival = list_item(mail, struct arrival, mail);
+	struct broker_guest *guest = arrival->guest;
 	struct broker *broker = guest->door->broker;
-	struct arrival *arrival = guest->arrival;
 
 	(void)worker;
-	guest->arrival = NULL;
+	lock_take(&broker->doors.lock);
+	list_remove(&arrival->link);
+	lock_give(&broker->doors.lock);
 	conn_open(broker->house->hands[arrival->hand].conns, plain_new(arrival->fd, &arrival->peer),
 	    arrival->listener, arrival->conf, addr_is_local(&arrival->peer), on_gone, guest);
 	atomic_fetch_sub_explicit(&broker->doors.arriving[arrival->hand], 1, memory_order_relaxed);
@@ -401,20 +403,24 @@ welcome(struct broker_door *door, int fd, const struct addr *peer)
 	struct broker *broker = door->broker;
 	struct broker_guest *guest = mem_zalloc(sizeof(*guest));
 	struct arrival *arrival = mem_zalloc(sizeof(*arrival));
-	unsigned hand = choose_hand(broker);
 
-	*arrival = (struct arrival){*peer, conf_ref(broker->conf), &door->options->conn, hand, fd};
-	guest->mail.run = run_arrival;
 	guest->door = door;
-	guest->arrival = arrival;
+	arrival->mail.run = run_arrival;
+	arrival->guest = guest;
+	arrival->conf = conf_ref(broker->conf);
+	arrival->listener = &door->options->conn;
+	arrival->peer = *peer;
+	arrival->hand = choose_hand(broker);
+	arrival->fd = fd;
 	lock_take(&broker->doors.lock);
 	guest->address = add_address(&broker->doors, addr_host(peer));
-	list_append(&broker->doors.guests, &guest->link);
+	list_append(&broker->doors.arrivals, &arrival->link);
 	door->count++;
 	broker->doors.count++;
 	lock_give(&broker->doors.lock);
-	atomic_fetch_add_explicit(&broker->doors.arriving[hand], 1, memory_order_relaxed);
-	mail_send(broker_main(broker), broker->house->hands[hand].worker, &guest->mail, GUEST_COST);
+	atomic_fetch_add_explicit(&broker->doors.arriving[arrival->hand], 1, memory_order_relaxed);
+	mail_send(broker_main(broker), broker->house->hands[arrival->hand].worker, &arrival->mail,
+	    GUEST_COST);
 }
 
 bool
@@ -506,27 +512,19 @@ broker_doors_close(struct broker *broker)
 	broker_waiting_close(broker);
 }
 
-static void
-free_arrival(struct arrival *arrival)
-{
-	if (arrival != NULL) {
-		(void)close(arrival->fd);
-		conf_unref(&arrival->conf);
-		mem_free(&arrival);
-	}
-}
-
 void
 broker_doors_fini(struct broker *broker)
 {
 	struct broker_doors *doors = &broker->doors;
 	struct broker_door **door;
 
-	list_each (link, &doors->guests) {
-		struct broker_guest *guest = list_item(link, struct broker_guest, link);
+	list_each (link, &doors->arrivals) {
+		struct arrival *arrival = list_item(link, struct arrival, link);
 
-		free_arrival(guest->arrival);
-		free_guest(doors, guest);
+		(void)close(arrival->fd);
+		conf_unref(&arrival->conf);
+		free_guest(doors, arrival->guest);
+		mem_free(&arrival);
 	}
 	broker_doors_close(broker);
 	vec_each (door, &doors->closed) {

@@ -46,14 +46,16 @@ broker_sys_load_update(struct broker_sys_load *load, uint64_t total, int64_t ela
 {
 	static const double minutes[BROKER_SYS_SPANS] = {1, 5, 15};
 	double elapsed = (double)elapsed_ms / MINUTE_MS;
-	double rate = (double)(total - load->total) / elapsed;
+	/* Workers take their samples side by side: an older one may come last. */
+	uint64_t more = total > load->total ? total - load->total : 0;
+	double rate = (double)more / elapsed;
 
 	for (int i = 0; i < BROKER_SYS_SPANS; i++) {
 		double *average = &load->average[i];
 
 		*average = rate + decay(elapsed / minutes[i]) * (*average - rate);
 	}
-	load->total = total;
+	load->total += more;
 }
 
 /* --- texts --- */
@@ -215,7 +217,6 @@ sample_traffic(const struct loop *loop, struct broker_sys_sample *sample)
 	sample->sockets = sum(loop, COUNTER_ACCEPTS);
 }
 
-/* Our own values in the retained store are not counted. */
 static void
 sample_stores(const struct broker_sys *sys, struct broker_sys_sample *sample)
 {
@@ -223,13 +224,12 @@ sample_stores(const struct broker_sys *sys, struct broker_sys_sample *sample)
 	struct topic_tree_stats tree;
 	struct topic_retain_stats retain;
 	int64_t queued = atomic_load_explicit(&sessions->queued_bytes, memory_order_relaxed);
-	uint64_t own = (uint64_t)atomic_load_explicit(&sys->retained, memory_order_relaxed);
 
 	topic_tree_stats(sessions->tree, &tree);
 	topic_retain_stats(sessions->retain, &retain);
 	sample->subscriptions = tree.subscriptions;
 	sample->shared_subscriptions = tree.shared_subscriptions;
-	sample->retained = retain.messages > own ? retain.messages - own : 0;
+	sample->retained = retain.messages;
 	sample->store_messages = sample->retained;
 	sample->store_bytes = retain.bytes + (queued > 0 ? (uint64_t)queued : 0);
 }
@@ -271,16 +271,11 @@ publish(void *arg, struct bytes topic, struct bytes payload)
 	route_publish_own(house->main.route, topic, payload, true);
 }
 
-struct keeping {
-	struct topic_retain *retain;
-	int64_t kept;
-};
-
 /* Into the retained store only; any worker. */
 static void
 keep(void *arg, struct bytes topic, struct bytes payload)
 {
-	struct keeping *keeping = arg;
+	struct topic_retain *retain = arg;
 	struct msg_draft draft = {
 	    .topic = topic,
 	    .payload = payload,
@@ -292,9 +287,8 @@ keep(void *arg, struct bytes topic, struct bytes payload)
 	uint64_t version;
 
 	msg_draft_fini(&draft);
-	if (msg != NULL &&
-	    topic_retain_put(keeping->retain, msg, NULL, NULL, &version) == TOPIC_RETAIN_KEPT) {
-		keeping->kept++;
+	if (msg != NULL) {
+		(void)topic_retain_put(retain, msg, NULL, NULL, &version);
 	}
 	msg_unref(&msg);
 }
@@ -302,13 +296,11 @@ keep(void *arg, struct bytes topic, struct bytes payload)
 static void
 keep_all(struct broker_sys *sys)
 {
-	struct keeping keeping = {sys->house->sessions.retain, 0};
 	struct broker_sys_load loads[BROKER_SYS_LOADS];
 	struct broker_sys_sample sample;
 
 	take_sample(sys, &sample, loads);
-	broker_sys_each(&sample, loads, keep, &keeping);
-	atomic_store_explicit(&sys->retained, keeping.kept, memory_order_relaxed);
+	broker_sys_each(&sample, loads, keep, sys->house->sessions.retain);
 }
 
 static bool

@@ -61,7 +61,6 @@ struct broker_sys {
 	struct mail mail;
 	_Atomic bool is_asked; /* mail is under way */
 	_Atomic int64_t interval_ms;
-	_Atomic int64_t retained; /* values that lie in the retained store */
 	int64_t started_at_ms;
 
 	struct lock lock; /* guards what follows: any worker computes */

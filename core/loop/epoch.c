@@ -54,6 +54,18 @@ epoch_sleep(struct worker *worker)
 	atomic_store_explicit(&worker->epoch.seen, EPOCH_ASLEEP, memory_order_release);
 }
 
+void
+epoch_leave(struct worker *worker)
+{
+	epoch_sleep(worker);
+}
+
+void
+epoch_return(struct worker *worker)
+{
+	epoch_wake(worker);
+}
+
 bool
 epoch_is_open(const struct worker *worker)
 {

@@ -17,4 +17,10 @@ typedef void epoch_free_fn(void *memory);
  * than it takes all workers to pass their turn. */
 void epoch_retire(struct worker *worker, void *memory, epoch_free_fn *free_fn);
 
+/* Own thread, in a turn, around a call that may block for long (a disk): as long as it lasts the
+ * worker counts as asleep and holds up nobody's memory. What the turn has read of shared data
+ * before is not to be looked at after epoch_leave. */
+void epoch_leave(struct worker *worker);
+void epoch_return(struct worker *worker);
+
 #endif

@@ -39,7 +39,7 @@ static const struct {
 static void
 log_drop(struct session *session, const struct session_delivery *delivery, enum session_drop reason)
 {
-	uint32_t minute = (uint32_t)(session_now() / 60000) + 1;
+	uint16_t minute = (uint16_t)(session_now() / 60000 % UINT16_MAX + 1);
 
 	if (drops[reason].text == NULL || session->drop_minute == minute) {
 		return;
@@ -101,8 +101,9 @@ static void
 keep(const struct session *session, const struct session_sub *sub, const struct msg *msg,
     struct kept *kept)
 {
-	uint8_t qos =
-	    session->limits->upgrade_outgoing_qos || msg->qos > sub->qos ? sub->qos : msg->qos;
+	uint8_t qos = session_limits_of(session)->upgrade_outgoing_qos || msg->qos > sub->qos
+			  ? sub->qos
+			  : msg->qos;
 
 	/* [MQTT-3.3.4-2]: the highest; all identifiers [MQTT-3.3.4-4]. */
 	kept->any = true;
@@ -119,13 +120,11 @@ static bool
 match_again(
     const struct session *session, const struct session_delivery *delivery, struct kept *kept)
 {
-	const struct session_subs *subs = session->subs;
 	const struct msg *msg = delivery->msg;
+	const struct session_sub *sub;
 	bool all = true;
 
-	for (size_t i = 0; i < subs->count; i++) {
-		const struct session_sub *sub = subs->items[i];
-
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
 		if (sub->share_len != 0 ||
 		    !wire_topic_matches(session_sub_full(sub), msg_topic(msg))) {
 			continue;
@@ -172,7 +171,7 @@ was_in_time(struct session *session, struct session_delivery *delivery)
 	struct kept kept = {0};
 
 	if (delivery->version == 0 || (delivery->flags & (SESSION_SHARED | SESSION_REPLAY)) != 0 ||
-	    session->subs == NULL || delivery->version > session->subs->max_asof) {
+	    session->subs == NULL || delivery->version > session_subs_max_asof(session)) {
 		return true;
 	}
 	if (!match_again(session, delivery, &kept) && kept.any) {
@@ -198,8 +197,7 @@ somebody_is_awake(const struct session *session, const struct session_delivery *
 	    session->table->house->tree, session_sub_share_name(sub), session_sub_full(sub));
 	for (uint32_t i = 0; group != NULL && i < group->member_count; i++) {
 		if (group->members[i].subscriber.sid != session->sid &&
-		    (atomic_load_explicit(&group->members[i].state->word, memory_order_relaxed) &
-			TOPIC_MEMBER_ONLINE) != 0) {
+		    (topic_member_word(&group->members[i]) & TOPIC_MEMBER_ONLINE) != 0) {
 			return true;
 		}
 	}
@@ -211,7 +209,7 @@ static void
 keep_for_later(struct session *session, struct session_delivery *delivery)
 {
 	if (delivery->qos == 0) {
-		if (!session->limits->queue_qos0) {
+		if (!session_limits_of(session)->queue_qos0) {
 			session_drop(session, delivery, SESSION_DROP_QOS0_OFFLINE);
 			return;
 		}
@@ -319,7 +317,7 @@ live_step(struct session *session)
 		session_queue_push_front(session, ring, &delivery);
 		return SESSION_STEP_STOP;
 	}
-	session_replay_held_one(session);
+	session_replay_held_one(session, ring);
 	return SESSION_STEP_DONE;
 }
 
@@ -379,7 +377,7 @@ session_show_room(const struct session *session)
 {
 	uint32_t word = 0;
 
-	if (session->subs == NULL || session->subs->member == NULL) {
+	if (session_subs_more_of(session) == NULL || session->subs->more->member == NULL) {
 		return;
 	}
 	if (session->sink != NULL) {
@@ -390,7 +388,9 @@ session_show_room(const struct session *session)
 			word |= TOPIC_MEMBER_HAS_ROOM;
 		}
 	}
-	if (atomic_load_explicit(&session->subs->member->word, memory_order_relaxed) != word) {
-		atomic_store_explicit(&session->subs->member->word, word, memory_order_relaxed);
+	if (atomic_load_explicit(&session->subs->more->member->word, memory_order_relaxed) !=
+	    word) {
+		atomic_store_explicit(
+		    &session->subs->more->member->word, word, memory_order_relaxed);
 	}
 }

@@ -7,9 +7,9 @@
  */
 #include "session/session_int.h"
 
-/* Another member takes it; or it dies with its session. Consumes. */
+/* Another member takes it; or it dies with its session, lost unless its client has it. Consumes. */
 static void
-part_with(struct session *session, struct session_delivery *delivery, bool may_move)
+part_with(struct session *session, struct session_delivery *delivery, bool may_move, bool arrived)
 {
 	struct session_table *table = session->table;
 	const struct session_sub *sub = may_move && (delivery->flags & SESSION_SHARED) != 0
@@ -25,7 +25,7 @@ part_with(struct session *session, struct session_delivery *delivery, bool may_m
 			return;
 		}
 	}
-	if (delivery->qos > 0 && delivery->msg != NULL) {
+	if (delivery->qos > 0 && !arrived) {
 		counter_add(COUNTER_DROPPED_SESSION_GONE, 1);
 	}
 	session_delete_row(table, session->sid, delivery);
@@ -37,6 +37,8 @@ part_with_inflight(struct session *session, struct session_inflight *inflight)
 {
 	for (uint16_t id = inflight->first; id != 0;) {
 		struct session_flight *flight = &inflight->items[id - 1];
+		bool arrived = flight->state == SESSION_FLIGHT_HELD ||
+			       flight->state == SESSION_FLIGHT_RELEASED;
 		/* QoS 2 that is GATED was never sent on any connection. */
 		bool may_move = flight->state == SESSION_FLIGHT_GATED ||
 				(flight->state == SESSION_FLIGHT_SENT && flight->delivery.qos == 1);
@@ -44,7 +46,7 @@ part_with_inflight(struct session *session, struct session_inflight *inflight)
 
 		id = flight->next;
 		flight->delivery = (struct session_delivery){0};
-		part_with(session, &delivery, may_move);
+		part_with(session, &delivery, may_move, arrived);
 	}
 }
 
@@ -57,7 +59,7 @@ part_with_queues(struct session *session)
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
 		while (session_queue_pop(session, order[i], &delivery)) {
-			part_with(session, &delivery, delivery.qos > 0);
+			part_with(session, &delivery, delivery.qos > 0, false);
 		}
 	}
 }

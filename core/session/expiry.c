@@ -11,33 +11,34 @@ expires_at(const struct session *session)
 {
 	return session->expiry_s == UINT32_MAX
 		   ? INT64_MAX
-		   : session->left_ms + (int64_t)session->expiry_s * 1000;
+		   : session->sleep->left_ms + (int64_t)session->expiry_s * 1000;
 }
 
 static int64_t
 will_at(const struct session *session)
 {
-	return session->will == NULL ? INT64_MAX
-				     : session->left_ms + (int64_t)session->will->delay_s * 1000;
+	return session->will == NULL
+		   ? INT64_MAX
+		   : session->sleep->left_ms + (int64_t)session->will->delay_s * 1000;
 }
 
 bool
 session_is_expired(const struct session *session)
 {
-	return session->sink == NULL && session_now() >= expires_at(session);
+	return session->sleep != NULL && session_now() >= expires_at(session);
 }
 
 bool
 session_will_is_due(const struct session *session)
 {
-	return session->will != NULL && session->sink == NULL && session_now() >= will_at(session);
+	return session->will != NULL && session->sleep != NULL && session_now() >= will_at(session);
 }
 
 static void
 fire(struct worker *worker, struct timer *timer)
 {
 	(void)worker;
-	session_go_on(list_item(timer, struct session, timer));
+	session_go_on(list_item(timer, struct session_sleep, timer)->session);
 }
 
 void
@@ -46,11 +47,11 @@ session_arm(struct session *session)
 	int64_t first = expires_at(session);
 
 	first = first < will_at(session) ? first : will_at(session);
-	session->timer.fn = fire;
+	session->sleep->timer.fn = fire;
 	if (first == INT64_MAX) {
-		timer_clear(session->table->worker, &session->timer);
+		timer_clear(session->table->worker, &session->sleep->timer);
 	} else {
-		timer_set(session->table->worker, &session->timer, first);
+		timer_set(session->table->worker, &session->sleep->timer, first);
 	}
 }
 

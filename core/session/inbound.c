@@ -5,10 +5,14 @@
  * when the publication was refused. Owned by the session.
  *
  * A small hash table, open addressing; its size is bounded by Receive Maximum, which conn watches.
- * Ids whose deletion has become durable meanwhile are dropped when they are met or counted: nobody
- * waits for them.
+ * Ids whose deletion has become durable meanwhile are dropped when they are met or counted, and
+ * when the table is rebuilt: nobody waits for them. A rebuilt table is as large as what is left in
+ * it needs. To count looks through the table only when the oldest deletion is durable, so at most
+ * once per commit.
  */
 #include "session/session_int.h"
+
+enum { FEWEST_PLACES = 4 };
 
 enum inbound_state { INBOUND_FREE, INBOUND_ASKED, INBOUND_TAKEN, INBOUND_RELEASED };
 
@@ -17,9 +21,11 @@ struct inbound {
 	uint16_t packet_id;
 	uint8_t state;
 	bool again; /* asked for once more while the question is open */
+	bool here;  /* came on the present connection */
 };
 
 struct session_inbox {
+	uint64_t oldest; /* no RELEASED one has a smaller ticket */
 	uint32_t count;
 	uint32_t released;
 	uint32_t mask;
@@ -53,6 +59,14 @@ find(const struct session *session, uint16_t packet_id)
 }
 
 static void
+note_release(struct session_inbox *inbox, uint64_t ticket)
+{
+	if (inbox->released++ == 0 || ticket < inbox->oldest) {
+		inbox->oldest = ticket;
+	}
+}
+
+static void
 put(struct session_inbox *inbox, const struct inbound *item)
 {
 	uint32_t at = home_of(inbox, item->packet_id);
@@ -62,7 +76,9 @@ put(struct session_inbox *inbox, const struct inbound *item)
 	}
 	inbox->items[at] = *item;
 	inbox->count++;
-	inbox->released += item->state == INBOUND_RELEASED;
+	if (item->state == INBOUND_RELEASED) {
+		note_release(inbox, item->ticket);
+	}
 }
 
 static struct session_inbox *
@@ -105,23 +121,35 @@ is_over(const struct session *session, const struct inbound *item)
 	       store_is_durable(session->table->port, item->ticket);
 }
 
-/* Rebuilds the table with `size` places, without what is over. */
+static bool
+stays(const struct session *session, const struct inbound *item)
+{
+	return item->state != INBOUND_FREE && !is_over(session, item);
+}
+
+/* Without what is over, and half full at most; without anything there is none. */
 static void
-rebuild(struct session *session, uint32_t size)
+rebuild(struct session *session)
 {
 	struct session_inbox *old = session->inbox;
-	struct session_inbox *inbox = make(size);
+	uint32_t count = 0, size = FEWEST_PLACES;
 
-	for (uint32_t at = 0; old != NULL && at <= old->mask; at++) {
-		if (old->items[at].state != INBOUND_FREE && !is_over(session, &old->items[at])) {
-			put(inbox, &old->items[at]);
+	session->inbox = NULL;
+	for (uint32_t at = 0; at <= old->mask; at++) {
+		count += stays(session, &old->items[at]);
+	}
+	while (count * 2 > size) {
+		size *= 2;
+	}
+	if (count != 0) {
+		session->inbox = make(size);
+	}
+	for (uint32_t at = 0; at <= old->mask; at++) {
+		if (stays(session, &old->items[at])) {
+			put(session->inbox, &old->items[at]);
 		}
 	}
-	mem_free(&session->inbox);
-	session->inbox = inbox;
-	if (inbox->count == 0) {
-		mem_free(&session->inbox);
-	}
+	mem_free(&old);
 }
 
 static void
@@ -129,13 +157,11 @@ enter(struct session *session, const struct inbound *item)
 {
 	struct session_inbox *inbox = session->inbox;
 
-	if (inbox == NULL) {
-		session->inbox = make(4);
-	} else if ((inbox->count + 1) * 4 > (inbox->mask + 1) * 3) {
-		rebuild(session, (inbox->mask + 1) * 2);
-		if (session->inbox == NULL) {
-			session->inbox = make(4);
-		}
+	if (inbox != NULL && (inbox->count + 1) * 4 > (inbox->mask + 1) * 3) {
+		rebuild(session);
+	}
+	if (session->inbox == NULL) {
+		session->inbox = make(FEWEST_PLACES);
 	}
 	put(session->inbox, item);
 }
@@ -150,9 +176,11 @@ session_inbound_begin(struct session *session, uint16_t packet_id, uint64_t *tic
 		item = NULL;
 	}
 	if (item == NULL) {
-		enter(session, &(struct inbound){.packet_id = packet_id, .state = INBOUND_ASKED});
+		enter(session, &(struct inbound){
+				   .packet_id = packet_id, .state = INBOUND_ASKED, .here = true});
 		return SESSION_INBOUND_NEW;
 	}
+	item->here = true;
 	if (item->state == INBOUND_ASKED) {
 		/* No second question; it gets the verdict of the first. */
 		item->again = true;
@@ -217,27 +245,46 @@ session_inbound_release(struct session *session, uint16_t packet_id, uint64_t *t
 	    &(struct store_op){
 		.kind = STORE_RECV_DEL, .sid = session->sid, .packet_id = packet_id});
 	item->state = INBOUND_RELEASED;
-	session->inbox->released++;
+	note_release(session->inbox, item->ticket);
 	*ticket_out = item->ticket;
 	return WIRE_REASON_SUCCESS;
 }
 
 size_t
-session_inbound_count(const struct session *session)
+session_inbound_count(struct session *session)
 {
 	const struct session_inbox *inbox = session->inbox;
-	size_t count;
 
-	if (inbox == NULL) {
-		return 0;
+	if (inbox != NULL && inbox->released != 0 &&
+	    store_is_durable(session->table->port, inbox->oldest)) {
+		rebuild(session);
 	}
-	count = inbox->count;
-	if (inbox->released != 0) {
-		for (uint32_t at = 0; at <= inbox->mask; at++) {
-			count -= is_over(session, &inbox->items[at]);
-		}
+	return session->inbox != NULL ? session->inbox->count : 0;
+}
+
+size_t
+session_inbound_quota(const struct session *session, bool until_durable)
+{
+	const struct session_inbox *inbox = session->inbox;
+	size_t count = 0;
+
+	for (uint32_t at = 0; inbox != NULL && at <= inbox->mask; at++) {
+		const struct inbound *item = &inbox->items[at];
+
+		count += item->here && item->state != INBOUND_FREE && !is_over(session, item) &&
+			 (until_durable || item->state != INBOUND_RELEASED);
 	}
 	return count;
+}
+
+void
+session_inbox_leave(struct session *session)
+{
+	struct session_inbox *inbox = session->inbox;
+
+	for (uint32_t at = 0; inbox != NULL && at <= inbox->mask; at++) {
+		inbox->items[at].here = false;
+	}
 }
 
 void

@@ -316,6 +316,7 @@ pass_gate(struct session *session, struct session_flight *flight, uint16_t befor
 {
 	struct session_inflight *inflight = &session->out->inflight;
 	enum session_offer offer;
+	uint32_t left;
 
 	if (flight->state == SESSION_FLIGHT_HELD) {
 		leave_gate(inflight, before);
@@ -327,6 +328,15 @@ pass_gate(struct session *session, struct session_flight *flight, uint16_t befor
 	if (inflight->resend != 0 || inflight->active >= session->window ||
 	    !session->sink->has_room) {
 		return false;
+	}
+	/* Its delivery has not begun yet [MQTT-3.3.2-5]. */
+	if (!msg_expiry_left(flight->delivery.msg, session_now(), &left)) {
+		struct session_delivery delivery = flight->delivery;
+
+		leave_gate(inflight, before);
+		vacate(inflight, flight);
+		session_drop(session, &delivery, SESSION_DROP_EXPIRED);
+		return true;
 	}
 	offer = session->sink->ops->offer(session->sink, &flight->delivery);
 	if (offer == SESSION_LATER) {

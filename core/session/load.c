@@ -281,8 +281,7 @@ make_session(struct session_loader *loader, size_t index)
 	client = msg_client_new(&record.client);
 	session = session_make(table, client, item->sid, wins);
 	msg_client_unref(&client);
-	session->limits = loader->limits;
-	session->conf = loader->conf != NULL ? conf_ref(loader->conf) : NULL;
+	session_set_limits(session, loader->limits, loader->conf);
 	session->expiry_s = record.transient ? 0 : record.expiry_s;
 	session->persistent = !record.transient;
 	session->has_row = true;
@@ -290,12 +289,11 @@ make_session(struct session_loader *loader, size_t index)
 	asleep_ms = record.connected || loader->wall_ms < record.left_wall_ms
 			? 0
 			: loader->wall_ms - record.left_wall_ms;
-	session->left_ms = -asleep_ms; /* table's start adds the time */
-	session_set_window(session);
+	session_fall_asleep(session, -asleep_ms); /* table's start adds the time */
 	map_put(&loader->by_sid, session);
 	vec_push(
 	    &table->loaded, (struct session_loaded){.slot = session->slot,
-				.generation = session->generation,
+				.generation = session_generation(session),
 				.was_connected = record.connected && session->persistent && wins});
 }
 
@@ -496,7 +494,7 @@ move_row(struct session *session, struct session_delivery *delivery, uint64_t ol
 	uint8_t most = delivery->msg->qos;
 	struct buf rec;
 
-	if (session->limits->upgrade_outgoing_qos || most > sub->qos) {
+	if (session_limits_of(session)->upgrade_outgoing_qos || most > sub->qos) {
 		most = sub->qos;
 	}
 	session_delete_row(table, old_sid, delivery);
@@ -511,6 +509,10 @@ move_row(struct session *session, struct session_delivery *delivery, uint64_t ol
 	delivery->subscription_id_count = sub->subscription_id != 0;
 	delivery->qos = most;
 	delivery->flags = SESSION_SHARED | SESSION_GIVEN_BACK | SESSION_GATED;
+	if ((delivery->msg->flags & MSG_RETAIN) != 0 &&
+	    (sub->flags & TOPIC_RETAIN_AS_PUBLISHED) != 0) {
+		delivery->flags |= SESSION_RETAIN;
+	}
 	delivery->group = sub->group;
 	delivery->qid = session_table_draw_id(table);
 	buf_init(&rec, SIZE_MAX);

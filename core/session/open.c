@@ -25,7 +25,7 @@
 void
 session_waiting_free(struct session *session)
 {
-	struct session_waiting *waiting = session->waiting;
+	struct session_waiting *waiting = session_waiting_of(session);
 
 	if (waiting == NULL) {
 		return;
@@ -35,7 +35,7 @@ session_waiting_free(struct session *session)
 	if (waiting->open.conf != NULL) {
 		conf_unref(&waiting->open.conf);
 	}
-	mem_free(&session->waiting);
+	mem_free(&session->sleep->waiting);
 }
 
 static void
@@ -49,7 +49,7 @@ wait_open(struct session *session, const struct session_open *open, struct sessi
 	if (open->conf != NULL) {
 		conf_ref(open->conf);
 	}
-	session->waiting = waiting;
+	session->sleep->waiting = waiting;
 }
 
 /* --- leaving a connection --- */
@@ -62,16 +62,17 @@ session_let_go(struct session *session)
 	}
 	session->sink = NULL;
 	session->serving = false;
-	session->left_ms = session_now();
+	session_fall_asleep(session, session_now());
 	counter_sub(COUNTER_SESSIONS_ATTACHED, 1);
 	session_inflight_detach(session);
+	session_inbox_leave(session);
 	session_show_room(session);
 }
 
 static void
 fall_asleep(struct session *session)
 {
-	if (!session->limits->queue_qos0) {
+	if (!session_limits_of(session)->queue_qos0) {
 		session_queue_drop_qos0(session);
 	}
 	session_put_row(session);
@@ -131,7 +132,7 @@ attach(struct session *session, const struct session_open *open, struct session_
 	session->sink = sink;
 	session->serving = false;
 	counter_add(COUNTER_SESSIONS_ATTACHED, 1);
-	timer_clear(session->table->worker, &session->timer);
+	session_wake_up(session);
 	session_show_room(session);
 }
 
@@ -209,13 +210,13 @@ finish(struct session_table *table, struct session *old, const struct session_op
 void
 session_waiting_go_on(struct session *session)
 {
-	struct session_waiting *waiting = session->waiting;
+	struct session_waiting *waiting = session_waiting_of(session);
 	struct session_sink *sink = waiting->sink;
 	uint64_t ticket;
 	bool present;
 	struct session *opened;
 
-	session->waiting = NULL;
+	session->sleep->waiting = NULL;
 	opened = finish(session->table, session, &waiting->open, sink, &present, &ticket);
 	msg_client_unref(&waiting->open.client);
 	if (waiting->open.conf != NULL) {
@@ -255,8 +256,10 @@ refusal(struct session_table *table, const struct session *old, const struct ses
 static bool
 is_outdated(const struct session *old, const struct session_sink *sink)
 {
+	const struct session_waiting *waiting = session_waiting_of(old);
+
 	return (old->sink != NULL && sink->claim < old->sink->claim) ||
-	       (old->waiting != NULL && sink->claim < old->waiting->sink->claim);
+	       (waiting != NULL && sink->claim < waiting->sink->claim);
 }
 
 /* Lets the connections go that were here before. */
@@ -270,8 +273,8 @@ take_over(struct session *old)
 		counter_add(COUNTER_SESSIONS_TAKEN_OVER, 1);
 		sink->ops->ended(sink, SESSION_TAKEN_OVER);
 	}
-	if (old->waiting != NULL) {
-		sink = old->waiting->sink;
+	if (session_waiting_of(old) != NULL) {
+		sink = session_waiting_of(old)->sink;
 		session_waiting_free(old);
 		sink->ops->ended(sink, SESSION_TAKEN_OVER);
 	}
@@ -319,7 +322,8 @@ session_open_cancel(struct session_table *table, struct session_sink *sink, stru
 {
 	struct session *session = session_table_find(table, client_id);
 
-	if (session != NULL && session->waiting != NULL && session->waiting->sink == sink) {
+	if (session != NULL && session_waiting_of(session) != NULL &&
+	    session_waiting_of(session)->sink == sink) {
 		session_waiting_free(session);
 	}
 }

@@ -5,12 +5,11 @@
  * session.
  *
  * The drop rule: a queue that is full drops what waits of QoS 0 first, then by queue_full either
- * the new one or the oldest. Over the broker's budget (max_memory) the queues that hold more than
+ * the new one or the oldest; but a shared one that is new is given to another member of its group,
+ * if there is one. Over the broker's budget (max_memory) the queues that hold more than
  * the mean count as full, so the largest pay, and nobody is made to wait.
  */
 #include "session/session_int.h"
-
-#include "base/err.h"
 
 /* --- rings --- */
 
@@ -34,11 +33,17 @@ grow(struct session_ring *ring)
 	return true;
 }
 
+/* FRESH ones are on their way to somebody else: limits do not count them. */
+static uint32_t
+waiting(const struct session_out *out)
+{
+	return out->rings[SESSION_RING_QOS0].count + out->rings[SESSION_RING_QOS12].count;
+}
+
 static uint32_t
 total(const struct session_out *out)
 {
-	return out->rings[SESSION_RING_QOS0].count + out->rings[SESSION_RING_QOS12].count +
-	       out->rings[SESSION_RING_FRESH].count;
+	return waiting(out) + out->rings[SESSION_RING_FRESH].count;
 }
 
 /* Of both: the session's and the table's accounts. */
@@ -81,8 +86,12 @@ session_queue_push_front(
 	struct session_out *out = session->out;
 	struct session_ring *ring = &out->rings[name];
 
-	/* It has just been popped, so there is a place. */
-	if (err_impossible(ring->count == ring->cap)) {
+	/* It has just been popped, so there is a place, unless it was the last and the ring was
+	 * given back. */
+	if (ring->count == ring->cap && !grow(ring)) {
+		struct session_delivery lost = *delivery;
+
+		session_drop(session, &lost, SESSION_DROP_MEMORY);
 		return;
 	}
 	ring->first = (ring->first - 1) & (ring->cap - 1);
@@ -147,14 +156,14 @@ drop_oldest(struct session *session, enum session_ring_name ring)
 
 	session_queue_pop(session, ring, &delivery);
 	session_drop(session, &delivery, SESSION_DROP_QUEUE_FULL);
-	session_replay_held_one(session);
+	session_replay_held_one(session, ring);
 }
 
 /* Makes room for one more of this size by the rule; false: the new one is to be dropped. */
 static bool
 make_room(struct session *session, uint8_t qos, size_t size)
 {
-	const struct session_limits *limits = session->limits;
+	const struct session_limits *limits = session_limits_of(session);
 	struct session_out *out = session_out_of(session);
 	size_t most = limits->max_queued_bytes > 0 ? (size_t)limits->max_queued_bytes : SIZE_MAX;
 
@@ -162,7 +171,7 @@ make_room(struct session *session, uint8_t qos, size_t size)
 		most = out->queued_bytes;
 	}
 	while (out->queued_bytes + size > most ||
-	       (limits->max_queued_messages > 0 && total(out) >= limits->max_queued_messages)) {
+	       (limits->max_queued_messages > 0 && waiting(out) >= limits->max_queued_messages)) {
 		if (qos == 0 || size > most) {
 			return false;
 		}
@@ -178,12 +187,26 @@ make_room(struct session *session, uint8_t qos, size_t size)
 	return true;
 }
 
+/* Could another member of its group have it? Each is asked once round. */
+static bool
+may_be_given_back(const struct session_delivery *delivery)
+{
+	return delivery->qos > 0 && (delivery->flags & SESSION_SHARED) != 0 &&
+	       (delivery->flags & SESSION_GIVEN_BACK) == 0;
+}
+
 void
 session_queue_add(struct session *session, struct session_delivery *delivery)
 {
 	enum session_ring_name ring = delivery->qos == 0 ? SESSION_RING_QOS0 : SESSION_RING_QOS12;
 
 	if (!make_room(session, delivery->qos, session_delivery_size(delivery))) {
+		/* Not here: this may be the middle of a fan-out. */
+		if (may_be_given_back(delivery) &&
+		    session_queue_push(session, SESSION_RING_FRESH, delivery)) {
+			session_mark_dirty(session);
+			return;
+		}
 		session_drop(session, delivery, SESSION_DROP_QUEUE_FULL);
 	} else if (!session_queue_push(session, ring, delivery)) {
 		session_drop(session, delivery, SESSION_DROP_MEMORY);
@@ -226,10 +249,15 @@ session_queue_settle_fresh(struct session *session)
 		if (!session_queue_pop(session, SESSION_RING_FRESH, &delivery)) {
 			return;
 		}
-		sub = session_sub_by_group(session, delivery.group);
-		if (session->sink != NULL || sub == NULL || !redispatch(session, sub, &delivery)) {
-			session_queue_add(session, &delivery);
+		if (session->sink == NULL ||
+		    !make_room(session, delivery.qos, session_delivery_size(&delivery))) {
+			sub = session_sub_by_group(session, delivery.group);
+			if (sub != NULL && redispatch(session, sub, &delivery)) {
+				continue;
+			}
+			delivery.flags |= SESSION_GIVEN_BACK;
 		}
+		session_queue_add(session, &delivery);
 	}
 }
 

@@ -9,10 +9,11 @@
  * pulled when the sink turned out to have no room is held and looked up again: by then its topic
  * may have a newer value.
  *
- * On resume a new asof is drawn, and the cursor goes on from its position once what was queued then
- * has been sent. In the store only the fact stands that a replay is open: after a crash it begins
- * anew. A replay waits for the ticket of its SUBSCRIBE, so SUBACK goes first, and while the store
- * is failing a replay that would write rows waits for it to be well.
+ * On resume the cursor goes on from its position once what was queued then has been sent, and then
+ * with a new asof: so it brings also what the queue had no room for meanwhile. In the store only
+ * the fact stands that a replay is open: after a crash it begins anew. A replay waits for the
+ * ticket of its SUBSCRIBE, so SUBACK goes first, and while the store is failing a replay that would
+ * write rows waits for it to be well.
  */
 #include "session/session_int.h"
 
@@ -21,7 +22,26 @@
 bool
 session_replay_is_open(const struct session *session)
 {
-	return session->subs != NULL && !list_is_empty(&session->subs->replays);
+	const struct session_subs_more *more = session_subs_more_of(session);
+
+	return more != NULL && !list_is_empty(&more->replays);
+}
+
+/* Mostly the first: they end in the order in which they began. */
+static struct session_replay *
+find(const struct session *session, const struct session_sub *sub)
+{
+	if (!sub->has_replay) {
+		return NULL;
+	}
+	list_each (link, &session->subs->more->replays) {
+		struct session_replay *replay = list_item(link, struct session_replay, link);
+
+		if (replay->sub == sub) {
+			return replay;
+		}
+	}
+	return NULL;
 }
 
 static void
@@ -38,19 +58,20 @@ void
 session_replay_begin(
     struct session *session, struct session_sub *sub, uint64_t asof, uint64_t ticket, bool write)
 {
-	struct session_replay *replay = sub->replay;
+	struct session_replay *replay = find(session, sub);
 
 	if (replay == NULL) {
 		replay = mem_zalloc(sizeof(*replay));
 		replay->sub = sub;
 		topic_retain_cursor_init(&replay->cursor, session_sub_full(sub));
-		list_append(&session->subs->replays, &replay->link);
-		sub->replay = replay;
+		list_append(&session_subs_make_more(session)->replays, &replay->link);
+		sub->has_replay = true;
 	} else {
 		msg_unref(&replay->held);
 		topic_retain_cursor_restart(&replay->cursor);
 	}
 	replay->asof = asof;
+	replay->resumed = false;
 	replay->ticket = ticket;
 	if (write) {
 		put_cursor(session, sub, STORE_CURSOR_PUT);
@@ -61,48 +82,84 @@ session_replay_begin(
 void
 session_replay_close(struct session *session, struct session_sub *sub, bool write)
 {
-	struct session_subs *subs = session->subs;
+	struct session_subs_more *more = session_subs_more_of(session);
+	struct session_replay *replay = find(session, sub);
 
-	if (sub->replay == NULL) {
+	if (replay == NULL) {
 		return;
 	}
 	if (write) {
 		put_cursor(session, sub, STORE_CURSOR_DEL);
 	}
-	list_remove(&sub->replay->link);
-	topic_retain_cursor_fini(&sub->replay->cursor);
-	msg_unref(&sub->replay->held);
-	mem_free(&sub->replay);
-	if (list_is_empty(&subs->replays)) {
-		subs->replay_hold = 0;
-		if (subs->replay_waits) {
-			subs->replay_waits = false;
-			store_wait_cancel(session->table->port, &subs->replay_wait);
+	sub->has_replay = false;
+	list_remove(&replay->link);
+	topic_retain_cursor_fini(&replay->cursor);
+	msg_unref(&replay->held);
+	mem_free(&replay);
+	if (list_is_empty(&more->replays)) {
+		memset(more->replay_hold, 0, sizeof(more->replay_hold));
+		if (more->replay_waits) {
+			more->replay_waits = false;
+			store_wait_cancel(session->table->port, &more->replay_wait);
 		}
+		session_subs_settle(session);
 	}
 }
 
 void
 session_replay_attach(struct session *session)
 {
-	uint64_t asof;
-
 	if (!session_replay_is_open(session)) {
 		return;
 	}
-	asof = topic_retain_asof(session->table->house->retain);
-	list_each (link, &session->subs->replays) {
-		list_item(link, struct session_replay, link)->asof = asof;
+	list_each (link, &session->subs->more->replays) {
+		list_item(link, struct session_replay, link)->resumed = true;
 	}
-	session->subs->replay_hold = session_queue_count(session, SESSION_RING_QOS0) +
-				     session_queue_count(session, SESSION_RING_QOS12);
+	for (int ring = 0; ring <= SESSION_RING_QOS12; ring++) {
+		session->subs->more->replay_hold[ring] =
+		    session_queue_count(session, (enum session_ring_name)ring);
+	}
 }
 
 void
-session_replay_held_one(struct session *session)
+session_replay_held_one(struct session *session, enum session_ring_name ring)
 {
-	if (session->subs != NULL && session->subs->replay_hold > 0) {
-		session->subs->replay_hold--;
+	struct session_subs_more *more = session_subs_more_of(session);
+
+	if (more != NULL && more->replay_hold[ring] > 0) {
+		more->replay_hold[ring]--;
+	}
+}
+
+/* Is something there that was queued at resume? What was given back since then is not. */
+static bool
+is_held(struct session *session)
+{
+	bool held = false;
+
+	for (int ring = 0; ring <= SESSION_RING_QOS12; ring++) {
+		uint32_t count = session_queue_count(session, (enum session_ring_name)ring);
+		uint32_t *hold = &session->subs->more->replay_hold[ring];
+
+		*hold = *hold < count ? *hold : count;
+		held = held || *hold != 0;
+	}
+	return held;
+}
+
+/* One asof for all that go on. */
+static void
+go_on(struct session *session)
+{
+	uint64_t asof = topic_retain_asof(session->table->house->retain);
+
+	list_each (link, &session->subs->more->replays) {
+		struct session_replay *replay = list_item(link, struct session_replay, link);
+
+		if (replay->resumed) {
+			replay->asof = asof;
+			replay->resumed = false;
+		}
 	}
 }
 
@@ -111,21 +168,21 @@ session_replay_held_one(struct session *session)
 static void
 store_answered(struct store_wait *wait)
 {
-	struct session_subs *subs = list_item(wait, struct session_subs, replay_wait);
+	struct session_subs_more *more = list_item(wait, struct session_subs_more, replay_wait);
 
-	subs->replay_waits = false;
-	session_wake(subs->session);
+	more->replay_waits = false;
+	session_wake(more->session);
 }
 
 static void
 wait_for(struct session *session, uint64_t ticket)
 {
-	struct session_subs *subs = session->subs;
+	struct session_subs_more *more = session->subs->more;
 
-	if (!subs->replay_waits) {
-		subs->replay_waits = true;
-		subs->replay_wait.fn = store_answered;
-		store_wait(session->table->port, &subs->replay_wait, ticket);
+	if (!more->replay_waits) {
+		more->replay_waits = true;
+		more->replay_wait.fn = store_answered;
+		store_wait(session->table->port, &more->replay_wait, ticket);
 	}
 }
 
@@ -135,8 +192,7 @@ may_pull(struct session *session, const struct session_replay *replay)
 {
 	struct store_port *port = session->table->port;
 
-	if (session->subs->replay_hold > 0 ||
-	    (replay->sub->qos > 0 && !session_window_is_open(session))) {
+	if (is_held(session) || (replay->sub->qos > 0 && !session_window_is_open(session))) {
 		return false;
 	}
 	if (port == NULL) {
@@ -148,7 +204,7 @@ may_pull(struct session *session, const struct session_replay *replay)
 	}
 	if (replay->sub->qos > 0 && session_is_stored(session) && store_is_failing(port)) {
 		/* An operation that deletes nothing: it is durable when the store is well. */
-		if (!session->subs->replay_waits) {
+		if (!session->subs->more->replay_waits) {
 			wait_for(session,
 			    session_put(session->table,
 				&(struct store_op){.kind = STORE_RECV_DEL, .sid = session->sid}));
@@ -238,12 +294,15 @@ session_replay_step(struct session *session, unsigned *visits)
 	if (!session_replay_is_open(session)) {
 		return SESSION_STEP_NONE;
 	}
-	replay = list_item(session->subs->replays.head.next, struct session_replay, link);
+	replay = list_item(session->subs->more->replays.head.next, struct session_replay, link);
 	if (!may_pull(session, replay)) {
 		return SESSION_STEP_NONE;
 	}
 	if (*visits == 0) {
 		return SESSION_STEP_AGAIN;
+	}
+	if (replay->resumed) {
+		go_on(session);
 	}
 	msg = pull(session, replay, visits, &version, &over);
 	if (msg == NULL) {
@@ -252,7 +311,7 @@ session_replay_step(struct session *session, unsigned *visits)
 		}
 		return over || *visits != 0 ? SESSION_STEP_DONE : SESSION_STEP_AGAIN;
 	}
-	qos = session->limits->upgrade_outgoing_qos || msg->qos > replay->sub->qos
+	qos = session_limits_of(session)->upgrade_outgoing_qos || msg->qos > replay->sub->qos
 		  ? replay->sub->qos
 		  : msg->qos;
 	if (qos > 0 && version > replay->asof) {

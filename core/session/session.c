@@ -12,6 +12,8 @@
  */
 #include "session/session.h"
 
+#include <assert.h>
+
 #include "base/err.h"
 #include "conf/conf.h"
 #include "session/record.h"
@@ -23,22 +25,26 @@ static void
 settle(struct worker *worker, void *arg)
 {
 	struct session_table *table = arg;
-	struct list batch;
-	struct list_link *link;
+	__typeof__(table->dirty) batch = table->dirty;
+	struct session_name *name;
 
 	table->settled_turn = worker_turns(worker);
-	list_init(&batch);
-	while ((link = list_take_first(&table->dirty)) != NULL) {
-		list_append(&batch, link);
-	}
-	/* A session that ends meanwhile leaves the list by itself. */
-	while ((link = list_take_first(&batch)) != NULL) {
-		struct session *session = list_item(link, struct session, dirty_link);
+	assert(table->settling.count == 0);
+	/* Those that become dirty meanwhile have their turn later. */
+	table->dirty = table->settling;
+	table->settling = batch;
+	vec_each (name, &table->settling) {
+		struct session *session = session_table_get(table, name->slot, name->generation);
 
+		if (session == NULL) {
+			continue; /* it has ended meanwhile */
+		}
+		session->dirty = false;
 		if (session_pump(session)) {
 			session_mark_dirty(session);
 		}
 	}
+	table->settling.count = 0;
 }
 
 static void
@@ -114,7 +120,7 @@ start(struct worker *worker, void *arg)
 		struct session *session = session_table_get(table, at->slot, at->generation);
 
 		if (session != NULL) {
-			session->left_ms += session_now();
+			session->sleep->left_ms += session_now();
 			if (at->was_connected) {
 				session_put_row(session);
 			}
@@ -142,7 +148,6 @@ session_table_new(const struct session_table_options *options)
 	table->settled_turn = UINT64_MAX;
 	table->ids_turn = UINT64_MAX;
 	table->boot_timer.fn = boot;
-	list_init(&table->dirty);
 	worker_on_start(table->worker, start, table);
 	worker_on_phase(table->worker, WORKER_SETTLE, settle, table);
 	worker_on_phase(table->worker, WORKER_STORE, after_store, table);
@@ -168,6 +173,10 @@ session_table_free(struct session_table **table_address)
 	}
 	vec_fini(&table->gone);
 	vec_fini(&table->slots);
+	vec_fini(&table->dirty);
+	vec_fini(&table->settling);
+	assert(table->terms.count == 0);
+	vec_fini(&table->terms);
 	vec_fini(&table->loaded);
 	publish_counts(table);
 	mem_free(table_address);
@@ -258,8 +267,8 @@ count_session(struct session *session, void *arg)
 			counts->queued += session->out->rings[i].count;
 		}
 	}
-	if (session->subs != NULL) {
-		list_each (link, &session->subs->replays) {
+	if (session_replay_is_open(session)) {
+		list_each (link, &session->subs->more->replays) {
 			counts->replays++;
 		}
 	}
@@ -277,6 +286,49 @@ session_table_say_gone(struct session_table *table, struct msg_client *client, u
 {
 	vec_push(&table->gone, (struct session_gone){msg_client_ref(client), sid});
 	want_turn(table);
+}
+
+/* --- terms --- */
+
+/* There are as many as snapshots of listeners are in use: few. */
+static struct session_terms *
+terms_of(struct session_table *table, const struct session_limits *limits, struct conf *conf)
+{
+	struct session_terms *terms;
+
+	for (size_t i = table->terms.count; i-- > 0;) {
+		terms = table->terms.items[i];
+		if (terms->limits == limits && terms->conf == conf) {
+			return terms;
+		}
+	}
+	terms = mem_alloc(sizeof(*terms));
+	*terms =
+	    (struct session_terms){.limits = limits, .conf = conf != NULL ? conf_ref(conf) : NULL};
+	vec_push(&table->terms, terms);
+	return terms;
+}
+
+static void
+leave_terms(struct session *session)
+{
+	struct session_table *table = session->table;
+	struct session_terms *terms = session->terms;
+
+	session->terms = NULL;
+	if (terms == NULL || --terms->users != 0) {
+		return;
+	}
+	for (size_t i = 0; i < table->terms.count; i++) {
+		if (table->terms.items[i] == terms) {
+			vec_swap_remove(&table->terms, i);
+			break;
+		}
+	}
+	if (terms->conf != NULL) {
+		conf_unref(&terms->conf);
+	}
+	mem_free(&terms);
 }
 
 /* --- a session --- */
@@ -297,7 +349,6 @@ take_slot(struct session_table *table, struct session *session)
 	slot->session = session;
 	slot->generation++;
 	session->slot = index - 1;
-	session->generation = slot->generation;
 	return index;
 }
 
@@ -326,9 +377,8 @@ session_free(struct session *session)
 	struct session_table *table = session->table;
 	struct session_slot *slot = &table->slots.items[session->slot];
 
-	timer_clear(table->worker, &session->timer);
-	list_remove(&session->dirty_link);
 	session_waiting_free(session);
+	session_wake_up(session);
 	session_will_free(session);
 	session_out_free(session);
 	session_inbox_free(session);
@@ -343,17 +393,17 @@ session_free(struct session *session)
 	atomic_fetch_sub_explicit(&table->house->sessions, 1, memory_order_relaxed);
 	counter_sub(COUNTER_SESSIONS, 1);
 	msg_client_unref(&session->client);
-	if (session->conf != NULL) {
-		conf_unref(&session->conf);
-	}
+	leave_terms(session);
 	mem_free(&session);
 }
 
 void
 session_mark_dirty(struct session *session)
 {
-	if (!list_is_linked(&session->dirty_link)) {
-		list_append(&session->table->dirty, &session->dirty_link);
+	if (!session->dirty) {
+		session->dirty = true;
+		vec_push(&session->table->dirty,
+		    (struct session_name){session->slot, session_generation(session)});
 	}
 	want_turn(session->table);
 }
@@ -377,7 +427,7 @@ session_wake(struct session *session)
 void
 session_set_window(struct session *session)
 {
-	int64_t most = session->limits->max_inflight_messages;
+	int64_t most = session_limits_of(session)->max_inflight_messages;
 	uint16_t window = session->receive_maximum != 0 ? session->receive_maximum : UINT16_MAX;
 
 	session->window = most > 0 && most < window ? (uint16_t)most : window;
@@ -396,8 +446,9 @@ session_put_row(const struct session *session)
 	session_record_session_encode(
 	    &(struct session_record_session){.client = msg_client_parts_of(session->client),
 		.expiry_s = session->expiry_s,
-		.left_wall_ms =
-		    session->sink != NULL ? 0 : session_wall() - (session_now() - session->left_ms),
+		.left_wall_ms = session->sleep == NULL
+				    ? 0
+				    : session_wall() - (session_now() - session->sleep->left_ms),
 		.connected = session->sink != NULL,
 		.transient = !session->persistent},
 	    &rec);
@@ -432,15 +483,32 @@ session_set_client(struct session *session, struct msg_client *client)
 void
 session_set_limits(struct session *session, const struct session_limits *limits, struct conf *conf)
 {
-	struct conf *old = session->conf;
+	struct session_terms *terms = terms_of(session->table, limits, conf);
 
-	session->conf = conf != NULL ? conf_ref(conf) : NULL;
-	session->limits = limits;
-	if (old != NULL) {
-		conf_unref(&old);
-	}
+	terms->users++;
+	leave_terms(session);
+	session->terms = terms;
 	session_set_window(session);
 	session_wake(session);
+}
+
+void
+session_fall_asleep(struct session *session, int64_t left_ms)
+{
+	assert(session->sleep == NULL);
+	session->sleep = mem_zalloc(sizeof(*session->sleep));
+	session->sleep->session = session;
+	session->sleep->left_ms = left_ms;
+}
+
+void
+session_wake_up(struct session *session)
+{
+	if (session->sleep != NULL) {
+		assert(session->sleep->waiting == NULL);
+		timer_clear(session->table->worker, &session->sleep->timer);
+		mem_free(&session->sleep);
+	}
 }
 
 /* --- what it is --- */
@@ -472,7 +540,7 @@ session_slot(const struct session *session)
 uint32_t
 session_generation(const struct session *session)
 {
-	return session->generation;
+	return session->table->slots.items[session->slot].generation;
 }
 
 bool

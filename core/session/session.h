@@ -230,7 +230,10 @@ void session_inbound_done(
 /* PUBREL: 0x00 with the ticket that PUBCOMP waits for, or 0x92: not in the set. */
 uint8_t session_inbound_release(struct session *session, uint16_t packet_id, uint64_t *ticket_out);
 
-size_t session_inbound_count(const struct session *session);
+size_t session_inbound_count(struct session *session);
+/* Those that came on the present connection, since quotas do not outlive one (MQTT 5, 4.9), and are
+ * not through: until PUBREL came, or until that is durable. */
+size_t session_inbound_quota(const struct session *session, bool until_durable);
 /* Is the packet id in the set? */
 bool session_inbound_has(const struct session *session, uint16_t packet_id);
 
@@ -250,8 +253,8 @@ struct session_subscribe {
 
 /* Inserts into the tree or replaces; SUB_PUT if stored; begins a replay as Retain Handling says (it
  * starts after the caller's turn has sent SUBACK: in phase SETTLE). 0; ERR_LIMIT:
- * max_subscriptions; ERR_NOMEM. ticket_out: what SUBACK waits for, unchanged when nothing was
- * written. */
+ * max_subscriptions, or far too many in one turn; ERR_NOMEM. ticket_out: what SUBACK waits for,
+ * unchanged when nothing was written. */
 int session_subscribe(
     struct session *session, const struct session_subscribe *subscribe, uint64_t *ticket_out);
 

@@ -48,7 +48,7 @@ struct session_inflight {
 enum session_ring_name {
 	SESSION_RING_QOS0,
 	SESSION_RING_QOS12,
-	SESSION_RING_FRESH, /* shared ones that came in this turn while asleep: to be given back */
+	SESSION_RING_FRESH, /* shared ones that came while it slept or was full: to be given back */
 	SESSION_RING_COUNT,
 };
 
@@ -69,36 +69,46 @@ struct session_out {
 
 /* --- subscriptions --- */
 
-/* text: the key, which is the full filter, behind $share/NAME/ if shared; and behind that the
- * filter as the client wrote it where it is no part of the key. */
+/*
+ * One subscription. text: the key, which is the full filter, behind $share/NAME/ if shared; and
+ * behind that the filter as the client wrote it where it is no part of the key. There are millions
+ * of these, so nothing stands here that can be found otherwise.
+ */
 struct session_sub {
 	union {
 		uint64_t asof;  /* not shared: drawn when it was first made */
 		uint64_t group; /* shared: topic_group.id */
 	};
-	struct session_replay *replay; /* open, or NULL */
-	uint32_t index;                /* in session_subs.items */
 	uint32_t subscription_id;
-	uint32_t key_len;
-	uint32_t filter_at, filter_len;
+	uint16_t full_len; /* of what is in the tree */
+	uint16_t filter_len;
 	uint16_t share_len; /* of ShareName; 0: not shared */
-	uint8_t qos;
-	uint8_t flags; /* TOPIC_NO_LOCAL, TOPIC_RETAIN_AS_PUBLISHED */
-	uint8_t retain_handling;
+	uint8_t qos : 2;
+	uint8_t retain_handling : 2;
+	uint8_t flags : 2;   /* TOPIC_NO_LOCAL, TOPIC_RETAIN_AS_PUBLISHED */
+	bool is_apart : 1;   /* the filter lies behind the key */
+	bool has_replay : 1; /* one of the list `replays` is for this */
 	uint8_t text[];
 };
 
-struct session_subs {
+/* What few sessions have: many subscriptions, shared ones, or open replays. */
+struct session_subs_more {
 	struct session *session;
-	struct session_sub **items;
-	size_t count, cap;
-	struct map *by_filter;             /* above a handful only */
+	struct map *by_filter; /* above a handful: then they are here and not in items */
+	uint64_t max_asof;     /* with by_filter: the largest of theirs */
 	struct topic_member_state *member; /* with the first shared one */
-	uint64_t max_asof;                 /* the largest of the items' */
 	struct list replays;               /* struct session_replay, in the order they were begun */
 	struct store_wait replay_wait;
 	bool replay_waits;
-	uint32_t replay_hold; /* deliveries that were queued at resume: they go first */
+	/* Deliveries that were queued at resume: they go first. */
+	uint32_t replay_hold[SESSION_RING_QOS12 + 1];
+};
+
+struct session_subs {
+	struct session_subs_more *more; /* NULL: none of it */
+	uint32_t count;
+	uint32_t cap; /* of items */
+	struct session_sub *items[];
 };
 
 struct session_replay {
@@ -108,6 +118,7 @@ struct session_replay {
 	uint64_t asof;
 	uint64_t ticket;  /* of its SUBSCRIBE: SUBACK goes first */
 	struct msg *held; /* pulled, and the sink had no room */
+	bool resumed;     /* draws a new asof when it goes on */
 };
 
 /* --- the session --- */
@@ -126,32 +137,44 @@ struct session_waiting {
 
 struct session_inbox; /* inbound.c */
 
+/* What is needed only while no connection is there. */
+struct session_sleep {
+	struct session *session;
+	struct timer timer; /* will delay or expiry, whichever is first */
+	int64_t left_ms;    /* since when, monotonic; loaded: before start */
+	struct session_waiting *waiting;
+};
+
+/* What many sessions of a table share. */
+struct session_terms {
+	const struct session_limits *limits; /* part of conf */
+	struct conf *conf;                   /* referenced; may be NULL in tests */
+	uint32_t users;
+};
+
 struct session {
 	struct session_table *table;
 	struct msg_client *client;
-	const struct session_limits *limits;
-	struct conf *conf;
-	struct session_sink *sink; /* NULL: asleep */
-	uint64_t sid;
-	uint64_t made_ticket; /* of its first SESSION_PUT */
-	struct timer timer;   /* asleep: will delay or expiry, whichever is first */
-	struct list_link dirty_link;
-	int64_t left_ms; /* asleep: since when, monotonic; loaded: before start */
+	struct session_terms *terms;
+	struct session_sink *sink;   /* NULL: asleep */
+	struct session_sleep *sleep; /* NULL: awake, or just made */
 	struct session_will *will;
-	struct session_waiting *waiting;
 	struct session_out *out;
 	struct session_inbox *inbox;
 	struct session_subs *subs;
-	uint32_t slot, generation;
+	uint64_t sid;
+	uint64_t made_ticket; /* of its first SESSION_PUT */
+	uint32_t slot;
 	uint32_t expiry_s;
-	uint32_t drop_minute;     /* when a drop was last logged */
 	uint16_t receive_maximum; /* of the client */
 	uint16_t window;          /* the smaller of it and max_inflight_messages */
+	uint16_t drop_minute;     /* when a drop was last logged */
 	bool serving : 1;         /* CONNACK is out */
 	bool persistent : 1;      /* made with an expiry */
 	bool has_row : 1;         /* persistent and stored, or stored for its will only */
 	bool asking : 1;          /* the question about its will is open */
 	bool ending : 1;          /* ends when that is answered */
+	bool dirty : 1;           /* stands in table->dirty or settling */
 	bool replay_turn : 1;     /* whose turn it is to send: live or replay … */
 	bool qos0_turn : 1;       /* … QoS 0 or the others */
 };
@@ -160,6 +183,10 @@ struct session_slot {
 	struct session *session; /* NULL: free */
 	uint32_t generation;
 	uint32_t next_free; /* + 1; 0: none */
+};
+
+struct session_name {
+	uint32_t slot, generation;
 };
 
 struct session_loaded {
@@ -182,7 +209,11 @@ struct session_table {
 	VEC(struct session_slot) slots;
 	uint32_t free_slot; /* + 1 */
 	size_t count;
-	struct list dirty;
+	/* Have something to do in phase SETTLE; and: have their turn in it now. */
+	VEC(struct session_name) dirty, settling;
+	VEC(struct session_terms *) terms;
+	/* The session that changed its subscriptions last, in which turn, and how often in that. */
+	uint64_t changed_sid, changed_turn, changes;
 	VEC(struct session_gone) gone; /* leave the directory after the hand-over of this turn */
 	struct store_id_block ids;
 	uint64_t ids_turn;
@@ -206,6 +237,19 @@ session_wall(void)
 	return context_current != NULL ? context_current->wall_ms : 0;
 }
 
+static inline const struct session_limits *
+session_limits_of(const struct session *session)
+{
+	return session->terms->limits;
+}
+
+/* An open that waits for this session, or NULL. */
+static inline struct session_waiting *
+session_waiting_of(const struct session *session)
+{
+	return session->sleep != NULL ? session->sleep->waiting : NULL;
+}
+
 /* Nothing with the null engine. */
 static inline uint64_t
 session_put(const struct session_table *table, const struct store_op *op)
@@ -225,6 +269,9 @@ void session_mark_dirty(struct session *session);
 /* The same, if there is something that waits for its turn. */
 void session_wake(struct session *session);
 void session_set_window(struct session *session);
+/* No connection is there from this moment on, and: one is again. */
+void session_fall_asleep(struct session *session, int64_t left_ms);
+void session_wake_up(struct session *session);
 /* The session leaves the directory after the next hand-over of chunks. */
 void session_table_say_gone(struct session_table *table, struct msg_client *client, uint64_t sid);
 /* Writes SESSION_PUT for a session that has a row. */
@@ -308,20 +355,30 @@ void session_replay_close(struct session *session, struct session_sub *sub, bool
 void session_replay_attach(struct session *session);
 bool session_replay_is_open(const struct session *session);
 enum session_step session_replay_step(struct session *session, unsigned *visits);
-void session_replay_held_one(struct session *session);
+void session_replay_held_one(struct session *session, enum session_ring_name ring);
 
 /* --- subscribe.c --- */
+
+/* Of $share/NAME/ */
+static inline size_t
+session_sub_head_len(const struct session_sub *sub)
+{
+	return sub->share_len != 0 ? 8 + (size_t)sub->share_len : 0;
+}
 
 static inline struct bytes
 session_sub_key(const struct session_sub *sub)
 {
-	return (struct bytes){sub->text, sub->key_len};
+	return (struct bytes){sub->text, session_sub_head_len(sub) + sub->full_len};
 }
 
 static inline struct bytes
 session_sub_filter(const struct session_sub *sub)
 {
-	return (struct bytes){sub->text + sub->filter_at, sub->filter_len};
+	size_t key_len = session_sub_head_len(sub) + sub->full_len;
+
+	return (struct bytes){
+	    sub->text + (sub->is_apart ? key_len : key_len - sub->filter_len), sub->filter_len};
 }
 
 static inline struct bytes
@@ -334,10 +391,23 @@ session_sub_share_name(const struct session_sub *sub)
 static inline struct bytes
 session_sub_full(const struct session_sub *sub)
 {
-	return bytes_skip(
-	    session_sub_key(sub), sub->share_len != 0 ? 8 + (size_t)sub->share_len : 0);
+	return (struct bytes){sub->text + session_sub_head_len(sub), sub->full_len};
 }
 
+static inline struct session_subs_more *
+session_subs_more_of(const struct session *session)
+{
+	return session->subs != NULL ? session->subs->more : NULL;
+}
+
+/* Makes it; there are subs. */
+struct session_subs_more *session_subs_make_more(struct session *session);
+/* Drops it when nothing of it is in use. */
+void session_subs_settle(struct session *session);
+/* The next from *at on, which begins with 0; NULL: no more. None may come or go meanwhile. */
+struct session_sub *session_sub_next(const struct session *session, size_t *at);
+/* A delivery with a larger version was published after all of them were made. */
+uint64_t session_subs_max_asof(const struct session *session);
 struct session_sub *session_sub_by_group(const struct session *session, uint64_t group);
 struct session_sub *session_sub_by_key(const struct session *session, struct bytes key);
 /* Inserts without writing anything and without replay: for loading. */
@@ -350,6 +420,8 @@ void session_subs_free(struct session *session);
 
 void session_inbox_load(struct session *session, uint16_t packet_id);
 void session_inbox_free(struct session *session);
+/* The connection is let go. */
+void session_inbox_leave(struct session *session);
 
 /* --- will.c --- */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A session's subscriptions: what the client asked for, beside what stands in the tree. Owned by
- * the session; one compact allocation each; a map by the client's filter only where there are many.
+ * the session; one compact allocation each. A handful stand in an array; where there are more, in a
+ * map by the client's filter and in that alone.
  *
  * The key of a subscription is its filter as the client wrote it. In the tree and in the store it
  * stands with the prefix of the client; a client that comes back with another prefix and subscribes
@@ -18,8 +19,11 @@
 #include "wire/topic_name.h"
 
 enum {
-	MAP_ABOVE = 8,
-	SHARE_LEN = 7, /* "$share/" */
+	FIRST_CAP = 1,
+	SECOND_CAP = 3,
+	MOST_ITEMS = 8, /* beyond that: a map */
+	SHARE_LEN = 7,  /* "$share/" */
+	CHANGES_PER_TURN = 1000,
 };
 
 static struct bytes
@@ -30,18 +34,24 @@ filter_of(const void *item)
 
 /* --- looking up --- */
 
+static struct map *
+map_of(const struct session *session)
+{
+	const struct session_subs_more *more = session_subs_more_of(session);
+
+	return more != NULL ? more->by_filter : NULL;
+}
+
 static struct session_sub *
 find(const struct session *session, struct bytes filter)
 {
 	const struct session_subs *subs = session->subs;
+	const struct map *map = map_of(session);
 
-	if (subs == NULL) {
-		return NULL;
+	if (map != NULL) {
+		return map_find(map, filter);
 	}
-	if (subs->by_filter != NULL) {
-		return map_find(subs->by_filter, filter);
-	}
-	for (size_t i = 0; i < subs->count; i++) {
+	for (uint32_t i = 0; subs != NULL && i < subs->count; i++) {
 		if (bytes_equal(session_sub_filter(subs->items[i]), filter)) {
 			return subs->items[i];
 		}
@@ -50,11 +60,39 @@ find(const struct session *session, struct bytes filter)
 }
 
 struct session_sub *
+session_sub_next(const struct session *session, size_t *at)
+{
+	const struct session_subs *subs = session->subs;
+	const struct map *map = map_of(session);
+
+	if (map != NULL) {
+		*at = map_next(map, *at);
+		return *at <= map->mask ? map->slots[(*at)++].item : NULL;
+	}
+	return subs != NULL && *at < subs->count ? subs->items[(*at)++] : NULL;
+}
+
+uint64_t
+session_subs_max_asof(const struct session *session)
+{
+	const struct session_sub *sub;
+	uint64_t max = 0;
+
+	if (map_of(session) != NULL) {
+		return session->subs->more->max_asof;
+	}
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
+		max = sub->share_len == 0 && sub->asof > max ? sub->asof : max;
+	}
+	return max;
+}
+
+struct session_sub *
 session_sub_by_group(const struct session *session, uint64_t group)
 {
-	for (size_t i = 0; session->subs != NULL && i < session->subs->count; i++) {
-		struct session_sub *sub = session->subs->items[i];
+	struct session_sub *sub;
 
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
 		if (sub->share_len != 0 && sub->group == group) {
 			return sub;
 		}
@@ -65,9 +103,14 @@ session_sub_by_group(const struct session *session, uint64_t group)
 struct session_sub *
 session_sub_by_key(const struct session *session, struct bytes key)
 {
-	for (size_t i = 0; session->subs != NULL && i < session->subs->count; i++) {
-		if (bytes_equal(session_sub_key(session->subs->items[i]), key)) {
-			return session->subs->items[i];
+	struct session_sub *sub = find(session, key); /* without a prefix they are the same */
+
+	if (sub != NULL && bytes_equal(session_sub_key(sub), key)) {
+		return sub;
+	}
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
+		if (bytes_equal(session_sub_key(sub), key)) {
+			return sub;
 		}
 	}
 	return NULL;
@@ -104,10 +147,11 @@ static void
 set_options(struct session_sub *sub, const struct session_subscribe *subscribe)
 {
 	sub->subscription_id = subscribe->subscription_id;
-	sub->qos = subscribe->qos;
-	sub->flags = (uint8_t)((subscribe->no_local ? TOPIC_NO_LOCAL : 0) |
-			       (subscribe->retain_as_published ? TOPIC_RETAIN_AS_PUBLISHED : 0));
-	sub->retain_handling = subscribe->retain_handling;
+	sub->qos = subscribe->qos & 3U;
+	sub->flags = ((subscribe->no_local ? TOPIC_NO_LOCAL : 0) |
+			 (subscribe->retain_as_published ? TOPIC_RETAIN_AS_PUBLISHED : 0)) &
+		     3;
+	sub->retain_handling = subscribe->retain_handling & 3U;
 }
 
 /* NULL without memory. */
@@ -120,15 +164,16 @@ make(const struct session_subscribe *subscribe)
 	size_t key_len = head + full.len;
 	/* With a prefix the filter is no part of a shared key. */
 	bool apart = head != 0 && key_len != filter.len;
-	struct session_sub *sub = mem_try_alloc(sizeof(*sub) + key_len + (apart ? filter.len : 0));
+	size_t size = offsetof(struct session_sub, text) + key_len + (apart ? filter.len : 0);
+	struct session_sub *sub = mem_try_alloc(size > sizeof(*sub) ? size : sizeof(*sub));
 
 	if (sub == NULL) {
 		return NULL;
 	}
-	*sub = (struct session_sub){.key_len = (uint32_t)key_len,
-	    .filter_at = (uint32_t)(apart ? key_len : key_len - filter.len),
-	    .filter_len = (uint32_t)filter.len,
-	    .share_len = (uint16_t)share_len};
+	*sub = (struct session_sub){.full_len = (uint16_t)full.len,
+	    .filter_len = (uint16_t)filter.len,
+	    .share_len = (uint16_t)share_len,
+	    .is_apart = apart};
 	memcpy(sub->text, filter.data, head);
 	memcpy(sub->text + head, full.data, full.len);
 	if (apart) {
@@ -138,51 +183,99 @@ make(const struct session_subscribe *subscribe)
 	return sub;
 }
 
+static size_t
+subs_size(uint32_t cap)
+{
+	return sizeof(struct session_subs) + cap * sizeof(struct session_sub *);
+}
+
 static void
 make_subs(struct session *session)
 {
 	if (session->subs == NULL) {
-		session->subs = mem_zalloc(sizeof(*session->subs));
-		session->subs->session = session;
-		list_init(&session->subs->replays);
+		session->subs = mem_zalloc(subs_size(FIRST_CAP));
+		session->subs->cap = FIRST_CAP;
 	}
 }
 
-/* Room for one more in list and map; false without memory. */
+struct session_subs_more *
+session_subs_make_more(struct session *session)
+{
+	struct session_subs *subs = session->subs;
+
+	if (subs->more == NULL) {
+		subs->more = mem_zalloc(sizeof(*subs->more));
+		subs->more->session = session;
+		list_init(&subs->more->replays);
+	}
+	return subs->more;
+}
+
+void
+session_subs_settle(struct session *session)
+{
+	const struct session_subs_more *more = session->subs->more;
+
+	if (more != NULL && more->by_filter == NULL && more->member == NULL &&
+	    list_is_empty(&more->replays)) {
+		mem_free(&session->subs->more);
+	}
+}
+
+/* From the array to a map; the array goes. */
+static void
+make_map(struct session *session)
+{
+	struct session_subs_more *more = session_subs_make_more(session);
+	struct session_subs *subs = session->subs;
+	struct map *map = mem_alloc(sizeof(*map));
+
+	map_init(map, filter_of, session->table->hash_key);
+	more->max_asof = session_subs_max_asof(session);
+	for (uint32_t i = 0; i < subs->count; i++) {
+		map_put(map, subs->items[i]);
+	}
+	more->by_filter = map;
+	subs->cap = 0;
+	session->subs = mem_realloc(subs, subs_size(0));
+}
+
+/* Room for one more; false without memory. */
 static bool
 reserve(struct session *session)
 {
 	struct session_subs *subs = session->subs;
+	uint32_t cap = subs->cap < SECOND_CAP ? SECOND_CAP : MOST_ITEMS;
 
-	if (subs->count == subs->cap) {
-		size_t cap = subs->cap != 0 ? subs->cap * 2 : 1;
-		struct session_sub **items =
-		    mem_try_realloc(subs->items, cap * sizeof(struct session_sub *));
-
-		if (items == NULL) {
-			return false;
+	if (map_of(session) == NULL) {
+		if (subs->count < subs->cap) {
+			return true;
 		}
-		subs->items = items;
-		subs->cap = cap;
-	}
-	if (subs->by_filter == NULL && subs->count >= MAP_ABOVE) {
-		subs->by_filter = mem_alloc(sizeof(*subs->by_filter));
-		map_init(subs->by_filter, filter_of, session->table->hash_key);
-		for (size_t i = 0; i < subs->count; i++) {
-			map_put(subs->by_filter, subs->items[i]);
+		if (subs->count < MOST_ITEMS) {
+			subs = mem_try_realloc(subs, subs_size(cap));
+			if (subs == NULL) {
+				return false;
+			}
+			subs->cap = cap;
+			session->subs = subs;
+			return true;
 		}
+		make_map(session);
 	}
-	return subs->by_filter == NULL || map_try_reserve(subs->by_filter);
+	return map_try_reserve(map_of(session));
 }
 
 static void
-enter(struct session_subs *subs, struct session_sub *sub)
+enter(struct session *session, struct session_sub *sub)
 {
-	sub->index = (uint32_t)subs->count;
-	subs->items[subs->count++] = sub;
-	if (subs->by_filter != NULL) {
-		map_put(subs->by_filter, sub);
+	struct session_subs *subs = session->subs;
+
+	if (map_of(session) != NULL) {
+		map_put(map_of(session), sub);
+	} else {
+		subs->items[subs->count] = sub;
 	}
+	subs->count++;
 	counter_add(COUNTER_SUBSCRIPTIONS, 1);
 }
 
@@ -196,32 +289,42 @@ static void
 drop_if_empty(struct session *session)
 {
 	struct session_subs *subs = session->subs;
+	struct session_subs_more *more = session_subs_more_of(session);
 
 	if (subs == NULL || subs->count != 0) {
 		return;
 	}
-	if (subs->member != NULL) {
-		/* Publishers of this turn may still look at it. */
-		epoch_retire(session->table->worker, subs->member, free_member);
+	if (more != NULL) {
+		if (more->member != NULL) {
+			/* Publishers of this turn may still look at it. */
+			epoch_retire(session->table->worker, more->member, free_member);
+		}
+		if (more->by_filter != NULL) {
+			map_fini(more->by_filter);
+			mem_free(&more->by_filter);
+		}
+		mem_free(&subs->more);
 	}
-	if (subs->by_filter != NULL) {
-		map_fini(subs->by_filter);
-		mem_free(&subs->by_filter);
-	}
-	mem_free(&subs->items);
 	mem_free(&session->subs);
 }
 
-/* Takes it out of list and map. */
+/* Takes it out of array or map. */
 static void
-leave(struct session_subs *subs, struct session_sub *sub)
+leave(struct session *session, struct session_sub *sub)
 {
-	if (subs->by_filter != NULL) {
-		map_take(subs->by_filter, session_sub_filter(sub));
-	}
-	subs->items[sub->index] = subs->items[--subs->count];
-	subs->items[sub->index]->index = sub->index;
+	struct session_subs *subs = session->subs;
+	uint32_t i = 0;
+
+	subs->count--;
 	counter_sub(COUNTER_SUBSCRIPTIONS, 1);
+	if (map_of(session) != NULL) {
+		map_take(map_of(session), session_sub_filter(sub));
+		return;
+	}
+	while (subs->items[i] != sub) {
+		i++;
+	}
+	subs->items[i] = subs->items[subs->count];
 }
 
 /* --- the tree --- */
@@ -231,27 +334,30 @@ add_to_tree(struct session *session, const struct session_sub *sub,
     const struct session_subscribe *subscribe)
 {
 	struct session_table *table = session->table;
+	struct session_subs_more *more;
 	struct topic_subscriber subscriber = {.sid = session->sid,
 	    .slot = session->slot,
-	    .generation = session->generation,
+	    .generation = session_generation(session),
 	    .subscription_id = subscribe->subscription_id,
 	    .worker = (uint16_t)worker_index(table->worker),
 	    .qos = subscribe->qos,
 	    .flags = (uint8_t)((subscribe->no_local ? TOPIC_NO_LOCAL : 0) |
 			       (subscribe->retain_as_published ? TOPIC_RETAIN_AS_PUBLISHED : 0) |
 			       (session_is_stored(session) ? TOPIC_PERSISTENT : 0) |
-			       (session->limits->upgrade_outgoing_qos ? TOPIC_UPGRADE_QOS : 0))};
+			       (session_limits_of(session)->upgrade_outgoing_qos ? TOPIC_UPGRADE_QOS
+										 : 0))};
 
 	if (sub->share_len == 0) {
 		return topic_tree_add(
 		    table->house->tree, table->worker, session_sub_full(sub), &subscriber);
 	}
-	if (session->subs->member == NULL) {
-		session->subs->member = mem_zalloc(sizeof(*session->subs->member));
+	more = session_subs_make_more(session);
+	if (more->member == NULL) {
+		more->member = mem_zalloc(sizeof(*more->member));
 		session_show_room(session);
 	}
 	return topic_tree_share_add(table->house->tree, table->worker, session_sub_share_name(sub),
-	    session_sub_full(sub), &subscriber, session->subs->member);
+	    session_sub_full(sub), &subscriber, more->member);
 }
 
 static void
@@ -262,11 +368,11 @@ remove_from_tree(struct session *session, const struct session_sub *sub)
 
 	if (sub->share_len == 0) {
 		topic_tree_remove(table->house->tree, table->worker, session_sub_full(sub), worker,
-		    session->slot, session->generation);
+		    session->slot, session_generation(session));
 	} else {
 		topic_tree_share_remove(table->house->tree, table->worker,
 		    session_sub_share_name(sub), session_sub_full(sub), worker, session->slot,
-		    session->generation);
+		    session_generation(session));
 	}
 }
 
@@ -285,7 +391,7 @@ static uint64_t
 put_sub(struct session *session, const struct session_sub *sub)
 {
 	struct session_record_sub record = {.subscription_id = sub->subscription_id,
-	    .prefix_len = (uint16_t)(sub->key_len - sub->filter_len),
+	    .prefix_len = (uint16_t)(session_sub_head_len(sub) + sub->full_len - sub->filter_len),
 	    .qos = sub->qos,
 	    .retain_handling = sub->retain_handling,
 	    .no_local = (sub->flags & TOPIC_NO_LOCAL) != 0,
@@ -316,8 +422,9 @@ remove_sub(struct session *session, struct session_sub *sub, uint64_t *ticket_ou
 	}
 	if (sub->share_len != 0) {
 		session_queue_give_back(session, sub);
+		session_wake(session); /* a replay may have waited for those */
 	}
-	leave(session->subs, sub);
+	leave(session, sub);
 	mem_free(&sub);
 }
 
@@ -339,7 +446,7 @@ insert(struct session *session, const struct session_subscribe *subscribe,
 		drop_if_empty(session);
 		return result;
 	}
-	enter(session->subs, sub);
+	enter(session, sub);
 	if (sub->share_len != 0) {
 		name_group(session, sub);
 	}
@@ -351,7 +458,6 @@ insert(struct session *session, const struct session_subscribe *subscribe,
 static void
 begin_replay(struct session *session, struct session_sub *sub, bool is_new, uint64_t *ticket_out)
 {
-	struct session_subs *subs = session->subs;
 	uint64_t asof = 0;
 	/* Retain Handling: 0 always, 1 if new, 2 never [MQTT-3.3.1-9] ff. What an earlier SUBSCRIBE
 	 * still owes goes on. */
@@ -362,7 +468,9 @@ begin_replay(struct session *session, struct session_sub *sub, bool is_new, uint
 	}
 	if (is_new) {
 		sub->asof = asof;
-		subs->max_asof = asof > subs->max_asof ? asof : subs->max_asof;
+		if (map_of(session) != NULL && asof > session->subs->more->max_asof) {
+			session->subs->more->max_asof = asof;
+		}
 	}
 	if (wanted) {
 		session_replay_begin(
@@ -370,17 +478,35 @@ begin_replay(struct session *session, struct session_sub *sub, bool is_new, uint
 	}
 }
 
+/* A packet may name one filter a million times; and what the tree copies each time, since others
+ * may be reading it, is there until the turn ends. Nobody who means it comes near this limit. */
+static bool
+may_change(struct session *session)
+{
+	struct session_table *table = session->table;
+	uint64_t turn = worker_turns(table->worker);
+
+	if (table->changed_sid != session->sid || table->changed_turn != turn) {
+		table->changed_sid = session->sid;
+		table->changed_turn = turn;
+		table->changes = 0;
+	}
+	return table->changes++ <
+	       CHANGES_PER_TURN + 2 * (uint64_t)session_subscription_count(session);
+}
+
 int
 session_subscribe(
     struct session *session, const struct session_subscribe *subscribe, uint64_t *ticket_out)
 {
 	struct session_sub *sub = find(session, subscribe->filter);
-	int64_t most = session->limits->max_subscriptions;
+	int64_t most = session_limits_of(session)->max_subscriptions;
 	bool is_new = sub == NULL || !bytes_equal(session_sub_full(sub), full_of(subscribe));
 	int result;
 
 	if (full_of(subscribe).len > UINT16_MAX ||
-	    (sub == NULL && most > 0 && session_subscription_count(session) >= (size_t)most)) {
+	    (sub == NULL && most > 0 && session_subscription_count(session) >= (size_t)most) ||
+	    !may_change(session)) {
 		return ERR_LIMIT;
 	}
 	if (sub != NULL && is_new) {
@@ -424,12 +550,18 @@ session_each_subscription(struct session *session,
     bool (*fn)(struct session *session, const struct session_subscribe *subscription, void *arg),
     void *arg)
 {
+	VEC(struct session_sub *) all = {0};
+	struct session_sub *sub;
 	uint64_t ticket = 0;
 
-	/* Backwards: what is removed is replaced by one that was seen. */
-	for (size_t i = session_subscription_count(session); i-- > 0;) {
-		struct session_sub *sub = session->subs->items[i];
-		struct session_subscribe subscription = {.filter = session_sub_filter(sub),
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
+		vec_push(&all, sub);
+	}
+	for (size_t i = 0; i < all.count; i++) {
+		struct session_subscribe subscription;
+
+		sub = all.items[i];
+		subscription = (struct session_subscribe){.filter = session_sub_filter(sub),
 		    .full_filter = session_sub_full(sub),
 		    .share_name = session_sub_share_name(sub),
 		    .subscription_id = sub->subscription_id,
@@ -442,6 +574,7 @@ session_each_subscription(struct session *session,
 			remove_sub(session, sub, &ticket);
 		}
 	}
+	vec_fini(&all);
 	drop_if_empty(session);
 }
 
@@ -452,6 +585,9 @@ session_sub_load(struct session *session, const struct session_subscribe *subscr
 {
 	struct session_sub *sub;
 
+	if (full_of(subscribe).len > UINT16_MAX || subscribe->filter.len > UINT16_MAX) {
+		return ERR_LIMIT;
+	}
 	/* What was loaded was published before all that is published from now on: asof is 0. */
 	return insert(session, subscribe, &sub);
 }
@@ -459,25 +595,27 @@ session_sub_load(struct session *session, const struct session_subscribe *subscr
 void
 session_subs_leave_tree(struct session *session)
 {
-	for (size_t i = 0; session->subs != NULL && i < session->subs->count; i++) {
-		remove_from_tree(session, session->subs->items[i]);
-		session_replay_close(session, session->subs->items[i], false);
+	struct session_sub *sub;
+
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
+		remove_from_tree(session, sub);
+		session_replay_close(session, sub, false);
 	}
 }
 
 void
 session_subs_free(struct session *session)
 {
-	struct session_subs *subs = session->subs;
+	struct session_sub *sub;
 
-	if (subs == NULL) {
+	if (session->subs == NULL) {
 		return;
 	}
-	for (size_t i = 0; i < subs->count; i++) {
-		session_replay_close(session, subs->items[i], false);
-		mem_free(&subs->items[i]);
+	for (size_t at = 0; (sub = session_sub_next(session, &at)) != NULL;) {
+		session_replay_close(session, sub, false);
+		mem_free(&sub);
 	}
-	counter_sub(COUNTER_SUBSCRIPTIONS, subs->count);
-	subs->count = 0;
+	counter_sub(COUNTER_SUBSCRIPTIONS, session->subs->count);
+	session->subs->count = 0;
 	drop_if_empty(session);
 }

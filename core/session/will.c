@@ -65,7 +65,7 @@ session_will_fire(struct session *session)
 	session->asking = true;
 	if (table->route_ops->will(table->route_arg, table, session, session->will->msg,
 		session->client, session->will->stored) == SESSION_WILL_PENDING) {
-		timer_clear(table->worker, &session->timer);
+		timer_clear(table->worker, &session->sleep->timer);
 		return false;
 	}
 	session->asking = false;
@@ -83,7 +83,7 @@ session_will_answered(struct session_table *table, uint32_t slot, uint32_t gener
 	}
 	session->asking = false;
 	session_will_free(session);
-	if (session->waiting != NULL) {
+	if (session_waiting_of(session) != NULL) {
 		session_waiting_go_on(session);
 	} else {
 		session_go_on(session);

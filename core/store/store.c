@@ -14,6 +14,7 @@
 #include "base/counter.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "loop/epoch.h"
 #include "store/store_int.h"
 
 enum {
@@ -183,18 +184,34 @@ static enum store_result
 attempt(struct store *store)
 {
 	size_t count = store_cut_assemble(&store->cut);
+	enum store_result result;
 
 	if (count == 0) {
 		return STORE_OK;
 	}
 	counter_add(COUNTER_STORE_COMMITS, 1);
-	return store->engine->ops->commit(store->engine, store->cut.ops.items, count);
+	epoch_leave(store->worker);
+	result = store->engine->ops->commit(store->engine, store->cut.ops.items, count);
+	epoch_return(store->worker);
+	return result;
+}
+
+/* What it has to do beside; ms until it wants that again, negative: never. */
+static int64_t
+let_idle(struct store *store)
+{
+	int64_t ms;
+
+	epoch_leave(store->worker);
+	ms = store->engine->ops->idle(store->engine);
+	epoch_return(store->worker);
+	return ms;
 }
 
 static void
 be_idle(struct store *store)
 {
-	int64_t ms = store->engine->ops->idle(store->engine);
+	int64_t ms = let_idle(store);
 
 	if (ms >= 0) {
 		timer_set(store->worker, &store->idle_timer, context_current->mono_ms + ms);
@@ -272,7 +289,7 @@ on_retry_timer(struct worker *worker, struct timer *timer)
 	struct store *store = list_item(timer, struct store, retry_timer);
 
 	(void)worker;
-	(void)store->engine->ops->idle(store->engine);
+	(void)let_idle(store);
 	commit(store);
 }
 

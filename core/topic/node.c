@@ -6,9 +6,10 @@
  * of its hash in the low bits, which are free by malloc's alignment: so a probe touches hardly any
  * node but the one it looks for. A deleted one leaves a grave, which a probe passes by and a later
  * insert may use. Graves and nodes together fill at most 3/4; then the part of the table is
- * rebuilt, in the size that its nodes need, at a cost that the inserts and deletes since the last
- * time have paid for. The hash of a level is keyed, so nobody can choose collisions; a node's hash
- * mixes that with the address of its parent.
+ * rebuilt for its nodes, half full, at a cost that the inserts and deletes since the last time have
+ * paid for. A hash is scaled to the number of slots, so that need not be a power of two. The hash
+ * of a level is keyed, so nobody can choose collisions; a node's hash mixes that with the address
+ * of its parent.
  *
  * Readers see a slot go from empty or grave to a node and from a node to a grave or, where the next
  * slot is empty, back to empty: behind such a slot nothing lies that a probe through it looks for.
@@ -24,7 +25,7 @@ enum { SMALLEST_TABLE = 8, TAG_MASK = 15 };
 static const uintptr_t GRAVE = 1;
 
 struct topic_table {
-	uint32_t mask; /* slots - 1 */
+	uint32_t cap;
 	_Atomic uintptr_t slots[];
 };
 
@@ -44,8 +45,8 @@ hash_below(const struct topic_node *parent, enum topic_node_kind kind, uint64_t 
 	return (uint32_t)(x >> 32);
 }
 
-/* The part of the table from the upper 8 bits, the place in it from the lower ones, the tag from
- * the middle. */
+/* The part of the table from the upper 8 bits, the place in it from those below, the tag from the
+ * lowest. */
 static inline size_t
 part_of(uint32_t hash)
 {
@@ -55,7 +56,19 @@ part_of(uint32_t hash)
 static inline uintptr_t
 tag_of(uint32_t hash)
 {
-	return hash >> 20 & TAG_MASK;
+	return hash & TAG_MASK;
+}
+
+static inline uint32_t
+place_of(const struct topic_table *table, uint32_t hash)
+{
+	return (uint32_t)((uint64_t)(hash << 8) * table->cap >> 32);
+}
+
+static inline uint32_t
+behind(const struct topic_table *table, uint32_t place)
+{
+	return place + 1 != table->cap ? place + 1 : 0;
 }
 
 static inline struct topic_node *
@@ -96,7 +109,7 @@ topic_node_find(const struct topic_tree *tree, const struct topic_node *parent,
 	if (table == NULL) {
 		return NULL;
 	}
-	for (uint32_t i = hash & table->mask;; i = (i + 1) & table->mask) {
+	for (uint32_t i = place_of(table, hash);; i = behind(table, i)) {
 		uintptr_t slot = atomic_load_explicit(&table->slots[i], memory_order_acquire);
 
 		if (slot == 0) {
@@ -204,10 +217,10 @@ children_of(const struct topic_node *node)
 static uint32_t
 free_slot(const struct topic_table *table, uint32_t hash)
 {
-	uint32_t i = hash & table->mask;
+	uint32_t i = place_of(table, hash);
 
 	while (is_node(atomic_load_explicit(&table->slots[i], memory_order_relaxed))) {
-		i = (i + 1) & table->mask;
+		i = behind(table, i);
 	}
 	return i;
 }
@@ -215,7 +228,7 @@ free_slot(const struct topic_table *table, uint32_t hash)
 static void
 fill_table(struct topic_table *table, const struct topic_table *old)
 {
-	for (size_t i = 0; old != NULL && i <= old->mask; i++) {
+	for (size_t i = 0; old != NULL && i < old->cap; i++) {
 		uintptr_t slot = atomic_load_explicit(&old->slots[i], memory_order_relaxed);
 
 		if (is_node(slot)) {
@@ -232,16 +245,13 @@ rebuild(struct topic_tree *tree, struct worker *worker, size_t part, size_t coun
 {
 	struct topic_table *old = atomic_load_explicit(&tree->tables[part], memory_order_relaxed);
 	struct topic_table *table;
-	size_t slots = SMALLEST_TABLE;
+	size_t slots = count * 2 > SMALLEST_TABLE ? count * 2 : SMALLEST_TABLE;
 
-	while (slots < count * 2) {
-		slots *= 2;
-	}
 	table = topic_tree_alloc(tree, table_size(slots));
 	if (table == NULL) {
 		return false;
 	}
-	table->mask = (uint32_t)(slots - 1);
+	table->cap = (uint32_t)slots;
 	for (size_t i = 0; i < slots; i++) {
 		atomic_init(&table->slots[i], 0);
 	}
@@ -249,7 +259,7 @@ rebuild(struct topic_tree *tree, struct worker *worker, size_t part, size_t coun
 	atomic_store_explicit(&tree->tables[part], table, memory_order_release);
 	tree->fill[part].used = tree->fill[part].live;
 	if (old != NULL) {
-		topic_tree_retire(tree, worker, old, table_size((size_t)old->mask + 1));
+		topic_tree_retire(tree, worker, old, table_size(old->cap));
 	}
 	return true;
 }
@@ -260,8 +270,7 @@ has_slot(const struct topic_tree *tree, size_t part)
 	const struct topic_table *table =
 	    atomic_load_explicit(&tree->tables[part], memory_order_relaxed);
 
-	return table != NULL &&
-	       ((size_t)tree->fill[part].used + 1) * 4 <= ((size_t)table->mask + 1) * 3;
+	return table != NULL && ((size_t)tree->fill[part].used + 1) * 4 <= (size_t)table->cap * 3;
 }
 
 bool
@@ -297,14 +306,13 @@ topic_node_link(
 static void
 clear_graves(struct topic_tree *tree, size_t part, struct topic_table *table, uint32_t at)
 {
-	if (atomic_load_explicit(&table->slots[(at + 1) & table->mask], memory_order_relaxed) !=
-	    0) {
+	if (atomic_load_explicit(&table->slots[behind(table, at)], memory_order_relaxed) != 0) {
 		return;
 	}
 	while (atomic_load_explicit(&table->slots[at], memory_order_relaxed) == GRAVE) {
 		atomic_store_explicit(&table->slots[at], 0, memory_order_release);
 		tree->fill[part].used--;
-		at = (at - 1) & table->mask;
+		at = at != 0 ? at - 1 : table->cap - 1;
 	}
 }
 
@@ -312,7 +320,7 @@ static void
 shrink(struct topic_tree *tree, struct worker *worker, size_t part)
 {
 	struct topic_table *table = atomic_load_explicit(&tree->tables[part], memory_order_relaxed);
-	size_t slots = (size_t)table->mask + 1;
+	size_t slots = table->cap;
 
 	if (tree->fill[part].live == 0) {
 		atomic_store_explicit(&tree->tables[part], NULL, memory_order_release);
@@ -329,14 +337,14 @@ topic_node_unlink(struct topic_tree *tree, struct worker *worker, struct topic_n
 	size_t part = part_of(node->hash);
 	struct topic_table *table = atomic_load_explicit(&tree->tables[part], memory_order_relaxed);
 	uintptr_t slot = (uintptr_t)node | tag_of(node->hash);
-	uint32_t at = node->hash & table->mask, share = share_of_children(node);
+	uint32_t at = place_of(table, node->hash), share = share_of_children(node);
 
 	/* Before the slot: a reader need not look for what is about to go. */
 	if (share != 0) {
 		set_children(node->parent, children_of(node->parent) - share);
 	}
 	while (atomic_load_explicit(&table->slots[at], memory_order_relaxed) != slot) {
-		at = (at + 1) & table->mask;
+		at = behind(table, at);
 	}
 	atomic_store_explicit(&table->slots[at], GRAVE, memory_order_release);
 	tree->fill[part].live--;
@@ -364,7 +372,7 @@ topic_node_free_all(struct topic_tree *tree, void (*fn)(struct topic_node *node)
 		struct topic_table *table =
 		    atomic_load_explicit(&tree->tables[part], memory_order_relaxed);
 
-		for (size_t i = 0; table != NULL && i <= table->mask; i++) {
+		for (size_t i = 0; table != NULL && i < table->cap; i++) {
 			uintptr_t slot =
 			    atomic_load_explicit(&table->slots[i], memory_order_relaxed);
 			struct topic_node *node = node_at(slot);

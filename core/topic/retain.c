@@ -55,6 +55,14 @@ has_expired(const struct msg *msg, int64_t mono_ms)
 	return !msg_expiry_left(msg, mono_ms, &left);
 }
 
+/* Values of the broker itself are made when they are asked for: they have no version, so that a
+ * replay always sends them [flow 5], and no limit of what clients may keep counts them. */
+static bool
+is_own(struct bytes topic)
+{
+	return bytes_starts_with(topic, BYTES_LITERAL("$SYS/"));
+}
+
 /* --- the store as a whole --- */
 
 struct topic_retain *
@@ -266,15 +274,20 @@ exchange(struct topic_retain *retain, struct topic_shard *shard, struct topic_re
     struct msg *msg)
 {
 	struct msg *old = entry->msg;
+	bool counts = !is_own(topic_entry_topic(entry));
 
 	entry->msg = msg;
 	shard->expiring_count += msg != NULL && (msg->flags & MSG_EXPIRES) != 0;
 	shard->expiring_count -= old != NULL && (old->flags & MSG_EXPIRES) != 0;
-	atomic_fetch_add_explicit(
-	    &retain->bytes, message_size(msg) - message_size(old), memory_order_relaxed);
-	if ((msg != NULL) != (old != NULL)) {
+	if (counts) {
 		atomic_fetch_add_explicit(
-		    &retain->messages, msg != NULL ? 1 : (uint64_t)-1, memory_order_relaxed);
+		    &retain->bytes, message_size(msg) - message_size(old), memory_order_relaxed);
+	}
+	if ((msg != NULL) != (old != NULL)) {
+		if (counts) {
+			atomic_fetch_add_explicit(&retain->messages, msg != NULL ? 1 : (uint64_t)-1,
+			    memory_order_relaxed);
+		}
 		lock_take(&retain->index.lock);
 		if (msg != NULL) {
 			topic_index_insert(&retain->index, entry);
@@ -364,6 +377,7 @@ topic_retain_put(struct topic_retain *retain, struct msg *msg, topic_retain_stor
 	enum topic_retain_result result = TOPIC_RETAIN_KEPT;
 	struct topic_retained *entry;
 	struct msg *old = NULL;
+	bool own = is_own(msg_topic(msg));
 
 	*version_out = 0;
 	lock_take(&shard->lock);
@@ -371,14 +385,14 @@ topic_retain_put(struct topic_retain *retain, struct msg *msg, topic_retain_stor
 	entry = find(shard, msg_topic(msg), hash);
 	if (msg->payload_len == 0) {
 		result = put_delete(retain, shard, entry, store, arg, version_out, &old);
-	} else if (!has_room(
-		       retain, entry != NULL ? message_size(entry->msg) : 0, message_size(msg)) ||
+	} else if ((!own && !has_room(retain, entry != NULL ? message_size(entry->msg) : 0,
+				message_size(msg))) ||
 		   (entry == NULL &&
 		       (entry = make_entry(retain, shard, msg_topic(msg), hash)) == NULL)) {
 		result = TOPIC_RETAIN_FULL;
 	} else {
 		old = exchange(retain, shard, entry, msg_ref(msg));
-		entry->version = *version_out = draw_version(retain);
+		entry->version = *version_out = own ? 0 : draw_version(retain);
 		store_change(entry, store, arg);
 	}
 	lock_give(&shard->lock);

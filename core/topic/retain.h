@@ -47,7 +47,8 @@ enum topic_retain_result {
  * Replaces the topic's message (an empty payload deletes it) and draws a version for it.
  * version_out: 0 when nothing was changed for a limit. Takes its own reference on msg. FULL: a
  * limit was reached (or memory) and the topic is new, or its message would grow beyond max_bytes;
- * what was there stays. A message that has expired is deleted when it is met.
+ * what was there stays. A message that has expired is deleted when it is met. The broker's own
+ * values ($SYS/…) have the version 0, and neither limits nor stats count them.
  */
 enum topic_retain_result topic_retain_put(struct topic_retain *retain, struct msg *msg,
     topic_retain_store_fn *store, void *arg, uint64_t *version_out);

@@ -2,11 +2,12 @@
 /*
  * Shared groups. A group's share stands in the table of nodes (found by ShareName below the
  * filter's node) and in the list of its filter's set, which a match follows; a share that is taken
- * out still leads on to those behind it. What readers see of a share is one immutable struct
- * topic_group, replaced at each change. Its members lie in an array that several such structs use
- * one after the other: a new member is written behind those that the present one counts, so a group
- * grows without copying; to replace or remove one copies the array, and costs what the group has
- * members.
+ * out still leads on to those behind it. What readers see of a share is a struct topic_group, which
+ * is replaced when members come. Its members lie in an array that several such structs use one
+ * after the other: a new member is written behind those that the present one counts, so a group
+ * grows without copying; to replace one copies the array. Who leaves stays in its place without a
+ * state; when half of the places are such, the array is copied without them. So ten thousand
+ * members that leave at once cost no more than a few copies.
  */
 #include "topic/share.h"
 
@@ -66,17 +67,12 @@ topic_share_find(
 /* --- what readers see; writers --- */
 
 static bool
-has_persistent(const struct topic_group_member *members, uint32_t count)
+is_persistent(const struct topic_group_member *member)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if ((members[i].subscriber.flags & TOPIC_PERSISTENT) != 0) {
-			return true;
-		}
-	}
-	return false;
+	return (member->subscriber.flags & TOPIC_PERSISTENT) != 0;
 }
 
-/* Shows the group with the first `count` members of the array. */
+/* Shows the group with so many members of the array. */
 static void
 show(struct topic_tree *tree, struct worker *worker, struct topic_share *share,
     struct topic_group *group, struct topic_member_array *array, uint32_t count)
@@ -86,11 +82,7 @@ show(struct topic_tree *tree, struct worker *worker, struct topic_share *share,
 	*group = *old;
 	group->member_count = count;
 	group->members = array->items;
-	/* Growing: the others were asked before. */
-	group->has_persistent =
-	    count > old->member_count && array == share->array
-		? old->has_persistent || has_persistent(array->items + count - 1, 1)
-		: has_persistent(array->items, count);
+	group->has_persistent = share->persistent_count != 0;
 	atomic_store_explicit(&share->group, group, memory_order_release);
 	topic_tree_retire(tree, worker, old, sizeof(*old));
 	if (array != share->array) {
@@ -99,34 +91,57 @@ show(struct topic_tree *tree, struct worker *worker, struct topic_share *share,
 	}
 }
 
-/* Of the members that are shown; their count when it is not there. */
+/* Of the members that are shown and there; their count when it is not. */
 static uint32_t
 find_member(const struct topic_group *group, const struct topic_subscriber *key)
 {
 	uint32_t i = 0;
 
 	while (
-	    i < group->member_count && !topic_subscriber_is(&group->members[i].subscriber, key)) {
+	    i < group->member_count && !(topic_subscriber_is(&group->members[i].subscriber, key) &&
+					   topic_member_is_there(&group->members[i]))) {
 		i++;
 	}
 	return i;
 }
 
-/* Puts the member at place `at`, in front of which all stay; the array may be the present one. */
+static void
+put_into(struct topic_group_member *place, const struct topic_group_member *member)
+{
+	place->subscriber = member->subscriber;
+	atomic_init(&place->state, atomic_load_explicit(&member->state, memory_order_relaxed));
+}
+
+/* Copies those that are there but the one at `except`; returns their number. */
+static uint32_t
+copy_members(struct topic_member_array *array, const struct topic_group *group, uint32_t except)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < group->member_count; i++) {
+		if (i != except && topic_member_is_there(&group->members[i])) {
+			put_into(&array->items[count++], &group->members[i]);
+		}
+	}
+	return count;
+}
+
+/* Puts the member in the place of the one at `at`, or behind all. */
 static int
 put_member(struct topic_tree *tree, struct worker *worker, struct topic_share *share, uint32_t at,
     const struct topic_group_member *member)
 {
-	struct topic_group *old = group_of(share);
+	const struct topic_group *old = group_of(share);
 	uint32_t count = old->member_count;
+	bool is_new = at == count;
 	struct topic_group *group = topic_tree_alloc(tree, sizeof(*group));
 	struct topic_member_array *array = share->array;
 
 	if (group == NULL) {
 		return ERR_NOMEM;
 	}
-	if (at < count || count == array->cap) {
-		uint32_t cap = at < count ? array->cap : count + count / 2 + 1;
+	if (!is_new || count == array->cap) {
+		uint32_t cap = share->live_count + share->live_count / 2 + 1;
 
 		array = topic_tree_alloc(tree, array_size(cap));
 		if (array == NULL) {
@@ -134,26 +149,38 @@ put_member(struct topic_tree *tree, struct worker *worker, struct topic_share *s
 			return ERR_NOMEM;
 		}
 		array->cap = cap;
-		memcpy(array->items, old->members, count * sizeof(array->items[0]));
+		count = copy_members(array, old, at);
 	}
-	array->items[at] = *member;
-	show(tree, worker, share, group, array, at < count ? count : count + 1);
-	return at == count;
+	put_into(&array->items[count], member);
+	share->live_count += is_new;
+	share->persistent_count += is_persistent(member);
+	share->persistent_count -= !is_new && is_persistent(&old->members[at]);
+	show(tree, worker, share, group, array, count + 1);
+	return is_new;
 }
 
+/* Not the last one. */
 static void
 remove_member(
     struct topic_tree *tree, struct worker *worker, struct topic_share *share, uint32_t at)
 {
 	const struct topic_group *old = group_of(share);
-	uint32_t left = old->member_count - 1;
-	struct topic_group *group = topic_tree_alloc_surely(tree, sizeof(*group));
-	struct topic_member_array *array = topic_tree_alloc_surely(tree, array_size(left));
+	struct topic_member_array *array = share->array;
+	uint32_t count = old->member_count;
+	bool was_persistent = is_persistent(&old->members[at]);
 
-	array->cap = left;
-	memcpy(array->items, old->members, at * sizeof(array->items[0]));
-	memcpy(array->items + at, old->members + at + 1, (left - at) * sizeof(array->items[0]));
-	show(tree, worker, share, group, array, left);
+	share->live_count--;
+	share->persistent_count -= was_persistent;
+	atomic_store_explicit(&array->items[at].state, NULL, memory_order_release);
+	if (share->live_count * 2 <= count) {
+		array = topic_tree_alloc_surely(tree, array_size(share->live_count));
+		array->cap = share->live_count;
+		count = copy_members(array, old, at);
+	}
+	if (array != share->array || (was_persistent && share->persistent_count == 0)) {
+		show(
+		    tree, worker, share, topic_tree_alloc_surely(tree, sizeof(*old)), array, count);
+	}
 }
 
 /* --- shares come and go; writers --- */
@@ -200,18 +227,20 @@ new_share(struct topic_tree *tree, struct bytes share_name, struct bytes filter,
 		return NULL;
 	}
 	array->cap = 1;
-	array->items[0] = *member;
+	put_into(&array->items[0], member);
 	write_text(share, share_name, filter);
 	*group = (struct topic_group){.id = ++tree->group_count,
 	    .name = bytes_make(share->text, share->text_len),
 	    .member_count = 1,
-	    .has_persistent = has_persistent(member, 1),
+	    .has_persistent = is_persistent(member),
 	    .members = array->items};
 	atomic_init(&share->next, NULL);
 	atomic_init(&share->group, group);
 	share->prev = NULL;
 	share->node = NULL;
 	share->array = array;
+	share->live_count = 1;
+	share->persistent_count = is_persistent(member);
 	return share;
 }
 
@@ -310,7 +339,7 @@ topic_share_remove(struct topic_tree *tree, struct worker *worker, struct topic_
 	if (at == group_of(share)->member_count) {
 		return false;
 	}
-	if (group_of(share)->member_count > 1) {
+	if (share->live_count > 1) {
 		remove_member(tree, worker, share, at);
 	} else {
 		remove_share(tree, worker, node, share);
@@ -331,38 +360,36 @@ topic_share_free(struct topic_node *node)
 
 /* --- choosing; readers --- */
 
-static uint32_t
-word_of(const struct topic_group_member *member)
-{
-	return atomic_load_explicit(&member->state->word, memory_order_relaxed);
-}
-
 static bool
 is_excluded(const struct topic_group_member *member, topic_exclude_fn *exclude, void *arg)
 {
 	return exclude != NULL && exclude(arg, member);
 }
 
-/* Nobody is online: from the place that the hash says, the first persistent one, else the first. */
+/* Nobody is online: from the place that the hash says, the first persistent one, else the first;
+ * who has left only if it need not be another. */
 static const struct topic_group_member *
 choose_asleep(const struct topic_group *group, uint64_t hash, topic_exclude_fn *exclude, void *arg)
 {
-	const struct topic_group_member *any = NULL;
+	const struct topic_group_member *any = NULL, *left = NULL;
 	uint32_t start = (uint32_t)(hash % group->member_count);
 
 	for (uint32_t i = 0; i < group->member_count; i++) {
 		const struct topic_group_member *member =
 		    &group->members[((uint64_t)start + i) % group->member_count];
-		bool persistent = (member->subscriber.flags & TOPIC_PERSISTENT) != 0;
 
-		if ((persistent || any == NULL) && !is_excluded(member, exclude, arg)) {
-			if (persistent) {
-				return member;
-			}
+		if (is_excluded(member, exclude, arg)) {
+			continue;
+		}
+		if (!topic_member_is_there(member)) {
+			left = member;
+		} else if (is_persistent(member)) {
+			return member;
+		} else if (any == NULL) {
 			any = member;
 		}
 	}
-	return any;
+	return any != NULL || exclude != NULL ? any : left;
 }
 
 const struct topic_group_member *
@@ -375,7 +402,7 @@ topic_group_choose(const struct topic_group *group, struct topic_cursors *cursor
 
 	for (uint32_t i = 0; i < group->member_count; i++) {
 		const struct topic_group_member *member = &group->members[at];
-		uint32_t word = word_of(member);
+		uint32_t word = topic_member_word(member);
 		bool has_room = (word & TOPIC_MEMBER_HAS_ROOM) != 0;
 
 		at = at + 1 < group->member_count ? at + 1 : 0;

@@ -26,15 +26,31 @@ struct topic_member_state {
 
 struct topic_group_member {
 	struct topic_subscriber subscriber;
-	struct topic_member_state *state;
+	_Atomic(struct topic_member_state *) state; /* NULL: it has left */
 };
 
-/* Immutable, replaced when members come and go; good until the end of the turn. Its text is
- * "$share/NAME/FILTER". */
+/* TOPIC_MEMBER_…; 0 also of who has left. */
+static inline uint32_t
+topic_member_word(const struct topic_group_member *member)
+{
+	struct topic_member_state *state =
+	    atomic_load_explicit(&member->state, memory_order_acquire);
+
+	return state != NULL ? atomic_load_explicit(&state->word, memory_order_relaxed) : 0;
+}
+
+static inline bool
+topic_member_is_there(const struct topic_group_member *member)
+{
+	return atomic_load_explicit(&member->state, memory_order_acquire) != NULL;
+}
+
+/* Replaced when members come; who leaves only loses its state. Good until the end of the turn. Its
+ * text is "$share/NAME/FILTER". */
 struct topic_group {
 	uint64_t id;           /* never used again; names the group in deliveries of this run */
 	struct bytes name;     /* "$share/NAME/FILTER" */
-	uint32_t member_count; /* at least 1 */
+	uint32_t member_count; /* at least 1; those that left are among them */
 	bool has_persistent;   /* a member's session is persistent */
 	const struct topic_group_member *members;
 };
@@ -48,8 +64,10 @@ struct topic_cursors {
 
 /*
  * Whom this message goes to: an online member with room, round robin from the worker's cursor; else
- * an online one without; else a persistent one by hash; else any. Members for which `exclude` says
- * true are passed over (NULL: none) while others are there. NULL: nobody is left.
+ * an online one without; else a persistent one by hash; else any. One that has left is chosen only
+ * by who looks at a group that is replaced already: then its session passes the message on. Members
+ * for which `exclude` says true are passed over (NULL: none) while others are there. NULL: nobody
+ * is left.
  */
 typedef bool topic_exclude_fn(void *arg, const struct topic_group_member *member);
 const struct topic_group_member *topic_group_choose(const struct topic_group *group,

@@ -57,6 +57,8 @@ struct topic_share {
 	_Atomic(struct topic_group *) group;
 	struct topic_node *node;
 	struct topic_member_array *array; /* writers only: where the group's members lie */
+	uint32_t live_count;              /* of those that have not left; writers only */
+	uint32_t persistent_count;        /* of them */
 	uint32_t text_len;
 	uint8_t text[]; /* $share/NAME/FILTER */
 };

@@ -64,6 +64,19 @@ a_load_fades_when_nothing_comes(void **state)
 	}
 }
 
+/* Two workers have taken samples, and the older one comes last. */
+static void
+a_sample_that_comes_late_is_no_flood(void **state)
+{
+	struct broker_sys_load load = {.total = 100};
+
+	(void)state;
+	broker_sys_load_update(&load, 99, 1);
+	assert_true(load.average[0] <= 0.0005);
+	broker_sys_load_update(&load, 100, MINUTE_MS);
+	assert_true(is_near(load.average[0], 0));
+}
+
 /* --- texts --- */
 
 static void
@@ -158,6 +171,7 @@ main(void)
 	    cmocka_unit_test(a_steady_rate_is_approached_by_each_span),
 	    cmocka_unit_test(many_small_steps_give_what_one_large_step_gives),
 	    cmocka_unit_test(a_load_fades_when_nothing_comes),
+	    cmocka_unit_test(a_sample_that_comes_late_is_no_flood),
 	    cmocka_unit_test(topics_and_texts_are_mosquittos),
 	    cmocka_unit_test(a_sample_feeds_its_loads),
 	};

@@ -436,6 +436,45 @@ memory_waits_for_a_long_turn_and_then_all_sleep(void **state)
 	assert_in_range(worker_turns(workers[2]), 3, 12);
 }
 
+/* A turn of w1 that waits for a disk, which is done when what w2 retires meanwhile is freed. */
+static void
+block_long(struct worker *to, struct mail *mail)
+{
+	static struct mail order;
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	(void)mail;
+	order = (struct mail){.run = retire_one};
+	mail_post(workers[2], &order);
+	epoch_leave(to);
+	for (int i = 0; i < PATIENCE_MS / 4 && atomic_load(&freed_count) == 0; i++) {
+		nanosleep(&pause, NULL);
+	}
+	epoch_return(to);
+	assert_int_equal(atomic_load(&freed_count), 1);
+	loop_stop(loop);
+}
+
+static void
+order_blocking(struct worker *worker, struct timer *timer)
+{
+	static struct mail order;
+
+	(void)worker;
+	(void)timer;
+	order = (struct mail){.run = block_long};
+	mail_post(workers[1], &order);
+}
+
+static void
+memory_does_not_wait_for_a_worker_that_left(void **state)
+{
+	(void)state;
+	atomic_store(&freed_count, 0);
+	run_steps(order_blocking);
+	assert_int_equal(atomic_load(&freed_count), 1);
+}
+
 int
 main(void)
 {
@@ -448,6 +487,7 @@ main(void)
 	    CASE(a_line_of_another_worker_wakes_main),
 	    CASE(a_signal_to_the_process_comes_to_main),
 	    CASE(memory_waits_for_a_long_turn_and_then_all_sleep),
+	    CASE(memory_does_not_wait_for_a_worker_that_left),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

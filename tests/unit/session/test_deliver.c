@@ -199,6 +199,40 @@ an_offer_that_finds_no_room_keeps_its_place_and_its_id_is_free(void **state)
 	tear_down(&bench);
 }
 
+/* A long queue gives its memory back with the last one, which then comes back. */
+static void
+the_last_of_a_long_queue_may_find_no_room(void **state)
+{
+	enum { MANY = 100 };
+	struct bench bench = {0};
+
+	(void)state;
+	set_up(&bench);
+	bench.sink.room = 0;
+	bench.sink.sink.has_room = false;
+	for (int i = 0; i < MANY; i++) {
+		publish(&bench, "x", 0);
+	}
+	for (unsigned more = MANY - 1; more != UINT32_MAX; more = more != 0 ? 0 : UINT32_MAX) {
+		bench.sink.room = more;
+		bench.sink.sink.has_room = true;
+		sim_enter(bench.house.workers[0]);
+		session_has_room(bench.session);
+		sim_leave();
+		house_settle(&bench.house);
+		assert_int_equal(counts(&bench).queued, 1);
+	}
+	buf_clear(&bench.sink.said);
+	bench.sink.room = 1;
+	bench.sink.sink.has_room = true;
+	sim_enter(bench.house.workers[0]);
+	session_has_room(bench.session);
+	sim_leave();
+	house_settle(&bench.house);
+	assert_said(&bench.sink.said, "x q0");
+	tear_down(&bench);
+}
+
 static void
 what_is_too_large_or_denied_counts_as_completed(void **state)
 {
@@ -470,6 +504,7 @@ main(void)
 	    cmocka_unit_test(the_window_is_the_smaller_limit_and_what_exceeds_it_waits_in_order),
 	    cmocka_unit_test(without_room_everything_waits_and_goes_on_in_phase_settle),
 	    cmocka_unit_test(an_offer_that_finds_no_room_keeps_its_place_and_its_id_is_free),
+	    cmocka_unit_test(the_last_of_a_long_queue_may_find_no_room),
 	    cmocka_unit_test(what_is_too_large_or_denied_counts_as_completed),
 	    cmocka_unit_test(after_resume_what_is_in_flight_is_sent_again_in_order_with_dup),
 	    cmocka_unit_test(resends_keep_to_a_smaller_receive_maximum),

@@ -116,6 +116,28 @@ qos2_and_pubrel_wait_for_the_disk_and_qos1_does_not(void **state)
 	tear_down(&bench);
 }
 
+/* What has its PUBREC has arrived; what has not is lost with its session. */
+static void
+the_end_of_a_session_counts_what_did_not_arrive(void **state)
+{
+	struct bench bench = {0};
+
+	(void)state;
+	set_up(&bench);
+	publish(&bench, "a", 2);
+	publish(&bench, "b", 2);
+	publish(&bench, "c", 1);
+	house_commit(&bench.house);
+	acknowledge(&bench, 1, 'r');
+	sim_enter(bench.house.workers[0]);
+	session_terminate(bench.session);
+	sim_leave();
+	house_settle(&bench.house);
+	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_SESSION_GONE), 2);
+	assert_int_equal(on_disk(&bench).queue, 0);
+	tear_down(&bench);
+}
+
 static void
 what_is_dropped_leaves_no_row(void **state)
 {
@@ -766,6 +788,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(qos2_and_pubrel_wait_for_the_disk_and_qos1_does_not),
+	    cmocka_unit_test(the_end_of_a_session_counts_what_did_not_arrive),
 	    cmocka_unit_test(what_is_dropped_leaves_no_row),
 	    cmocka_unit_test(a_qos2_delivery_that_was_given_back_waits_though_it_has_no_row),
 	    cmocka_unit_test(the_gate_keeps_order_over_a_connection_that_ends),

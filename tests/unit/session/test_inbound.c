@@ -2,6 +2,10 @@
 /* The set of inbound QoS 2 packet ids. */
 #include "session_house.h"
 
+#include <malloc.h>
+
+#include "session/session_int.h"
+
 struct bench {
 	struct store_disk *disk;
 	struct house house;
@@ -184,6 +188,64 @@ many_ids_come_and_go(void **state)
 	tear_down(&bench);
 }
 
+/* A publisher of QoS 2 that stays for long. */
+static void
+released_ids_do_not_pile_up(void **state)
+{
+	enum { EACH = 100 };
+	struct bench bench = {0};
+	size_t largest = 0, size;
+	uint64_t ticket;
+
+	(void)state;
+	set_up(&bench, true);
+	for (uint16_t id = 1; id <= 20000; id++) {
+		assert_int_equal(begin(&bench, id), SESSION_INBOUND_NEW);
+		done(&bench, id, 0, false);
+		assert_int_equal(session_inbound_release(bench.session, id, &ticket), 0);
+		size = malloc_usable_size(bench.session->inbox);
+		largest = size > largest ? size : largest;
+		if (id % EACH == 0) {
+			commit(&bench);
+		}
+	}
+	assert_int_equal(session_inbound_count(bench.session), 0);
+	assert_true(largest < (size_t)16 * 1024);
+	tear_down(&bench);
+}
+
+/* Counting drops what is over, and only that. */
+static void
+the_count_follows_what_is_durable(void **state)
+{
+	struct bench bench = {0};
+	uint64_t ticket;
+
+	(void)state;
+	set_up(&bench, true);
+	for (uint16_t id = 1; id <= 100; id++) {
+		begin(&bench, id);
+		done(&bench, id, 0, false);
+	}
+	for (uint16_t id = 1; id <= 40; id++) {
+		session_inbound_release(bench.session, id, &ticket);
+	}
+	assert_int_equal(session_inbound_count(bench.session), 100);
+	commit(&bench);
+	for (uint16_t id = 41; id <= 60; id++) {
+		session_inbound_release(bench.session, id, &ticket);
+	}
+	assert_int_equal(session_inbound_count(bench.session), 60);
+	assert_false(session_inbound_has(bench.session, 40));
+	assert_true(session_inbound_has(bench.session, 41));
+	commit(&bench);
+	assert_int_equal(session_inbound_count(bench.session), 40);
+	for (uint16_t id = 61; id <= 100; id++) {
+		assert_int_equal(begin(&bench, id), SESSION_INBOUND_KNOWN);
+	}
+	tear_down(&bench);
+}
+
 int
 main(void)
 {
@@ -193,6 +255,8 @@ main(void)
 	    cmocka_unit_test(the_set_outlives_the_connection),
 	    cmocka_unit_test(a_stored_session_waits_for_the_rows_both_ways),
 	    cmocka_unit_test(many_ids_come_and_go),
+	    cmocka_unit_test(released_ids_do_not_pile_up),
+	    cmocka_unit_test(the_count_follows_what_is_durable),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,6 +130,40 @@ many_subscriptions_are_found_and_limited(void **state)
 	tear_down(&bench);
 }
 
+/* As a packet that names one filter again and again. */
+static void
+one_turn_changes_only_so_many_subscriptions(void **state)
+{
+	struct bench bench = {0};
+	struct session_subscribe one = {.filter = bytes_of("a"), .full_filter = bytes_of("a")};
+	uint64_t ticket = 0;
+	int done = 0;
+
+	(void)state;
+	set_up(&bench);
+	sim_enter(bench.house.workers[0]);
+	for (int i = 0; i < 100000; i++) {
+		one.qos = (uint8_t)(i % 2);
+		one.retain_handling = 2;
+		done += session_subscribe(bench.session, &one, &ticket) == 0;
+	}
+	sim_leave();
+	assert_in_range(done, 1000, 1100);
+	house_settle(&bench.house);
+	house_subscribe(&bench.house, bench.session, "b", 0);
+	/* Many that differ are no storm. */
+	sim_enter(bench.house.workers[0]);
+	for (int i = 0; i < 10000; i++) {
+		char filter[16];
+
+		snprintf(filter, sizeof(filter), "t/%d", i);
+		one.filter = one.full_filter = bytes_of(filter);
+		assert_int_equal(session_subscribe(bench.session, &one, &ticket), 0);
+	}
+	sim_leave();
+	tear_down(&bench);
+}
+
 static bool
 keeps_b(struct session *session, const struct session_subscribe *subscription, void *arg)
 {
@@ -434,6 +468,37 @@ a_replay_goes_on_after_resume_behind_what_was_queued(void **state)
 	tear_down(&bench);
 }
 
+/* Its live copy finds the queue full before the cursor gets there. */
+static void
+a_resumed_replay_brings_what_the_queue_had_no_room_for(void **state)
+{
+	struct bench bench = {0};
+
+	(void)state;
+	bench.house.limits =
+	    (struct session_limits){.max_inflight_messages = 1, .max_queued_messages = 2};
+	set_up(&bench);
+	retain(&bench, "r", "old", 1);
+	house_subscribe(&bench.house, bench.session, "live", 1);
+	bench.sink.room = 0;
+	bench.sink.sink.has_room = false;
+	house_subscribe(&bench.house, bench.session, "r", 1);
+	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
+	publish(&bench, "live", "1", 1);
+	publish(&bench, "live", "2", 1);
+	bench.session = house_connect(&bench.house, &bench.sink, "s", 3600, false, true);
+	publish(&bench, "live", "3", 1);
+	retain(&bench, "r", "new", 1); /* dropped */
+	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_QUEUE_FULL), 1);
+	for (int i = 0; i < 4; i++) {
+		puback(&bench, bench.session, 1);
+	}
+	assert_non_null(strstr(buf_text(&bench.sink.said), "1 q1#1 2 q1#1"));
+	assert_non_null(strstr(buf_text(&bench.sink.said), "new q1#1,ret"));
+	assert_null(strstr(buf_text(&bench.sink.said), "old"));
+	tear_down(&bench);
+}
+
 static void
 unsubscribe_closes_the_replay(void **state)
 {
@@ -624,12 +689,69 @@ a_delivery_whose_session_is_gone_goes_to_another_member(void **state)
 	tear_down_pair(&pair);
 }
 
+static void
+a_full_member_gives_back_what_another_can_take(void **state)
+{
+	struct pair pair = {
+	    .bench.house.limits = {.max_inflight_messages = 1, .max_queued_messages = 1}};
+	struct bench *bench = &pair.bench;
+
+	(void)state;
+	set_up_pair(&pair, 0);
+	house_subscribe(&bench->house, bench->session, "own", 1);
+	publish(bench, "own", "x", 1);
+	publish(bench, "own", "x", 1);
+	for (int i = 0; i < 6; i++) {
+		publish(bench, "t", "1", 1); /* the other has room */
+		publish(bench, "t", "2", 1); /* nobody has: they take turns */
+		puback(bench, pair.other, 1);
+		puback(bench, pair.other, 1);
+		assert_said(&pair.other_sink.said, "1 q1#1 2 q1#1");
+	}
+	assert_non_null(strstr(buf_text(&bench->house.said), "moved"));
+	assert_int_equal(house_counter(&bench->house, COUNTER_DROPPED_QUEUE_FULL), 0);
+	/* Where nobody has a place each is asked once, and then it is dropped. */
+	publish(bench, "t", "1", 1);
+	publish(bench, "t", "2", 1);
+	buf_clear(&bench->house.said);
+	publish(bench, "t", "3", 1);
+	assert_said(&bench->house.said, "moved");
+	assert_int_equal(house_counter(&bench->house, COUNTER_DROPPED_QUEUE_FULL), 1);
+	tear_down_pair(&pair);
+}
+
+/* The queue that a replay waits for goes to somebody else. */
+static void
+a_replay_does_not_wait_for_what_was_given_back(void **state)
+{
+	struct pair pair = {.bench.house.limits = {.max_inflight_messages = 1}};
+	struct bench *bench = &pair.bench;
+
+	(void)state;
+	set_up_pair(&pair, 3600);
+	retain(bench, "r", "value", 1);
+	bench->sink.room = 0;
+	bench->sink.sink.has_room = false;
+	house_subscribe(&bench->house, bench->session, "r", 0);
+	house_detach(&bench->house, pair.other, SESSION_LEAVE_ABNORMAL);
+	house_detach(&bench->house, bench->session, SESSION_LEAVE_ABNORMAL);
+	for (int i = 0; i < 20; i++) {
+		publish(bench, "t", "shared", 1);
+	}
+	bench->session = house_connect(&bench->house, &bench->sink, "s", 3600, false, true);
+	pair.other = house_connect(&bench->house, &pair.other_sink, "o", 3600, false, true);
+	unsubscribe(bench, bench->session, "$share/g/t");
+	assert_non_null(strstr(buf_text(&bench->sink.said), "value q0,ret"));
+	tear_down_pair(&pair);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_subscription_is_replaced_and_removed),
 	    cmocka_unit_test(many_subscriptions_are_found_and_limited),
+	    cmocka_unit_test(one_turn_changes_only_so_many_subscriptions),
 	    cmocka_unit_test(each_subscription_is_shown_once_and_may_be_removed),
 	    cmocka_unit_test(a_prefix_stands_in_the_tree_and_not_in_the_name),
 	    cmocka_unit_test(a_new_subscription_gets_what_is_retained),
@@ -640,7 +762,10 @@ main(void)
 	    cmocka_unit_test(of_several_subscriptions_those_that_were_there_count),
 	    cmocka_unit_test(a_held_value_is_looked_up_again),
 	    cmocka_unit_test(a_replay_goes_on_after_resume_behind_what_was_queued),
+	    cmocka_unit_test(a_resumed_replay_brings_what_the_queue_had_no_room_for),
 	    cmocka_unit_test(unsubscribe_closes_the_replay),
+	    cmocka_unit_test(a_full_member_gives_back_what_another_can_take),
+	    cmocka_unit_test(a_replay_does_not_wait_for_what_was_given_back),
 	    cmocka_unit_test(members_with_room_take_turns),
 	    cmocka_unit_test(a_member_that_ends_gives_back_what_it_may),
 	    cmocka_unit_test(unsubscribe_gives_back_what_was_not_sent),

@@ -355,6 +355,31 @@ what_has_expired_is_swept_and_not_found(void **state)
 	room_close(&room);
 }
 
+/* [flow 5] */
+static void
+values_of_the_broker_have_no_version_and_no_limit_counts_them(void **state)
+{
+	struct topic_retain *retain = topic_retain_new(key);
+	uint64_t version = 77;
+
+	(void)state;
+	topic_retain_set_limits(retain, 2, 0);
+	assert_int_equal(put(retain, "$SYS/broker/a", "1", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_int_equal(version, 0);
+	assert_int_equal(put(retain, "$SYS/broker/b", "1", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_int_equal(count_of(retain), 0);
+	assert_int_equal(topic_retain_asof(retain), 0);
+	assert_int_equal(put(retain, "a", "1", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_int_equal(put(retain, "b", "1", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_int_equal(put(retain, "c", "1", NULL, &version), TOPIC_RETAIN_FULL);
+	assert_int_equal(put(retain, "$SYS/broker/a", "2", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_int_equal(put(retain, "$SYS/broker/c", "2", NULL, &version), TOPIC_RETAIN_KEPT);
+	assert_kept(retain, "$SYS/broker/a", "2", 0);
+	assert_int_equal(put(retain, "$SYS/broker/a", "", NULL, &version), TOPIC_RETAIN_DELETED);
+	assert_int_equal(count_of(retain), 2);
+	topic_retain_free(&retain);
+}
+
 int
 main(void)
 {
@@ -368,6 +393,7 @@ main(void)
 	    cmocka_unit_test(without_memory_it_is_full),
 	    cmocka_unit_test(loading_sets_what_is_applied_and_versions_go_on_above),
 	    cmocka_unit_test(what_has_expired_is_swept_and_not_found),
+	    cmocka_unit_test(values_of_the_broker_have_no_version_and_no_limit_counts_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,6 +205,59 @@ a_group_replaced_in_a_turn_is_good_until_its_end(void **state)
 	close_scene(&scene);
 }
 
+/* Ten thousand may leave at once: that must not copy the group ten thousand times. */
+static void
+who_leaves_keeps_the_place_until_half_are_gone(void **state)
+{
+	struct scene *scene = open_scene();
+	const struct topic_group *before;
+
+	(void)state;
+	for (uint32_t i = 0; i < MEMBERS; i++) {
+		join(scene, i, 0);
+		set_word(scene, i, i == 0 ? TOPIC_MEMBER_ONLINE | TOPIC_MEMBER_HAS_ROOM : 0);
+	}
+	before = scene->group;
+	assert_int_equal(choose(scene, 0, NULL), 0);
+	assert_true(leave(scene, 0));
+	assert_ptr_equal(scene->group, before);
+	assert_false(leave(scene, 0));
+	for (uint64_t hash = 0; hash < 2 * MEMBERS; hash++) {
+		assert_int_not_equal(choose(scene, hash, NULL), 0);
+	}
+	join(scene, 0, TOPIC_PERSISTENT); /* again, in another place */
+	assert_true(scene->group->has_persistent);
+	assert_int_equal(choose(scene, 0, NULL), 0);
+	assert_true(leave(scene, 0));
+	assert_false(scene->group->has_persistent);
+	for (uint32_t i = 1; i < MEMBERS - 1; i++) {
+		assert_true(leave(scene, i));
+	}
+	assert_int_equal(scene->group->member_count, 1);
+	assert_int_equal(choose(scene, 0, NULL), MEMBERS - 1);
+	assert_true(leave(scene, MEMBERS - 1));
+	assert_null(scene->group);
+	close_scene(&scene);
+}
+
+/* A publisher has found the group before the last of its members left and another came. */
+static void
+a_group_that_was_found_is_never_empty(void **state)
+{
+	struct scene *scene = open_scene();
+	struct topic_cursors cursors = {0};
+	const struct topic_group *found;
+
+	(void)state;
+	join(scene, 0, 0);
+	found = scene->group;
+	join(scene, 1, 0);
+	join(scene, 2, 0);
+	assert_true(leave(scene, 0));
+	assert_non_null(topic_group_choose(found, &cursors, 0, NULL, NULL));
+	close_scene(&scene);
+}
+
 int
 main(void)
 {
@@ -214,6 +267,8 @@ main(void)
 	    cmocka_unit_test(who_has_no_room_is_better_than_who_sleeps),
 	    cmocka_unit_test(when_all_sleep_the_hash_chooses_among_persistent_ones),
 	    cmocka_unit_test(a_group_replaced_in_a_turn_is_good_until_its_end),
+	    cmocka_unit_test(who_leaves_keeps_the_place_until_half_are_gone),
+	    cmocka_unit_test(a_group_that_was_found_is_never_empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

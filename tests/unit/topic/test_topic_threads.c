@@ -113,7 +113,9 @@ static void
 see_group(void *arg, const struct topic_group *group)
 {
 	for (uint32_t i = 0; i < group->member_count; i++) {
-		see_subscribers(arg, &group->members[i].subscriber, 1);
+		if (topic_member_is_there(&group->members[i])) {
+			see_subscribers(arg, &group->members[i].subscriber, 1);
+		}
 	}
 }
 
