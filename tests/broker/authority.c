@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Questions wait in one list under a lock. The thread looks for the one that is due first, reads the
- * request (which stays as it is until it is answered), judges it and answers by its number. At once is
- * the same judgement, made by the asker. An exchange is memory of its own, so that a sanitizer sees
- * whoever loses it or uses it too long.
+ * Questions wait in one list under a lock. The thread looks for the one that is due first, reads
+ * the request (which stays as it is until it is answered), judges it and answers by its number. At
+ * once is the same judgement, made by the asker. An exchange is memory of its own, so that a
+ * sanitizer sees whoever loses it or uses it too long.
  */
 #include "broker/authority.h"
 
@@ -126,9 +126,8 @@ judge_filters(const struct plugin_request *request, struct judgement *judgement)
 		struct plugin_access *item = &judgement->items[i];
 
 		*item = request->items[i];
-		item->reason = is_below(item->filter, "deny/")
-				   ? (uint8_t)WIRE_REASON_NOT_AUTHORIZED
-				   : (uint8_t)WIRE_REASON_SUCCESS;
+		item->reason = is_below(item->filter, "deny/") ? (uint8_t)WIRE_REASON_NOT_AUTHORIZED
+							       : (uint8_t)WIRE_REASON_SUCCESS;
 		item->max_qos = is_below(item->filter, "low/") ? 0 : 2;
 	}
 	judgement->answer.items = judgement->items;
@@ -297,8 +296,7 @@ first_due(struct authority *authority)
 {
 	struct question *first = NULL;
 
-	list_each(link, &authority->open)
-	{
+	list_each (link, &authority->open) {
 		struct question *question = list_item(link, struct question, link);
 
 		if (first == NULL || question->due_ms < first->due_ms) {

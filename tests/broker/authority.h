@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tests' authority: answers the questions of plugin/ask.h by rules that a test can foresee, and in a
- * manner that a test chooses: at once, later, out of order, on a foreign thread, or never.
+ * The tests' authority: answers the questions of plugin/ask.h by rules that a test can foresee, and
+ * in a manner that a test chooses: at once, later, out of order, on a foreign thread, or never.
  *
  *     user "good", password "good"      accepted
  *     user "renamed", password "good"   accepted, as user "principal" with client id "assigned"
  *     any other                         refused 0x86
- *     method TEST: "hello" -> "challenge", "answer" -> accepted with "welcome"; all else refused 0x87
- *     topics and filters deny/…         refused 0x87
- *     filters low/…                     granted QoS 0 at most
- *     topics drop/…                     acknowledged and forgotten
- *     topics rewrite/x                  become rewritten/x, and the payload gets a "!" behind it
- *     topics kick/…                     the connection is closed 0x98
- *     topics unanswered/…               are never answered, whatever the manner
+ *     method TEST: "hello" -> "challenge", "answer" -> accepted with "welcome"; all else refused
+ * 0x87 topics and filters deny/…         refused 0x87 filters low/…                     granted QoS
+ * 0 at most topics drop/…                     acknowledged and forgotten topics rewrite/x become
+ * rewritten/x, and the payload gets a "!" behind it topics kick/…                     the
+ * connection is closed 0x98 topics unanswered/…               are never answered, whatever the
+ * manner
  *
  * Made and freed by main; one thread of its own, unless it answers at once.
  */

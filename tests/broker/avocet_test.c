@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * avocet-test: the archives of avocet with another main, for what avocet has no plugins for yet: a store
- * (the engine in memory, which commits late and fails when told to) and an authority (authority.h), and
- * connections that always move. With none of its own options it is avocet.
+ * avocet-test: the archives of avocet with another main, for what avocet has no plugins for yet: a
+ * store (the engine in memory, which commits late and fails when told to) and an authority
+ * (authority.h), and connections that always move. With none of its own options it is avocet.
  */
 #include <getopt.h>
 #include <pthread.h>

@@ -13,7 +13,7 @@ from mqtt import Closed, Packet, Timeout, Will, wait_until
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 DELAY = 0.2     # a commit comes so much later
 SOON = 0.15     # what does not wait for one comes within this
-CONFIG = {"broker": {"shutdown_timeout": "2s"}}
+CONFIG = {"broker": {"shutdown_timeout": "1s"}}
 
 
 def lasting(version):
@@ -357,7 +357,7 @@ def test_unsuback_pubcomp_and_deliveries_of_qos_2_wait(failing, name):
     client = failing.connect(name, session_expiry_interval=100)
     client.subscribe((f"{name}/a", 1), (f"{name}/2", 2))
     client.send(client.publish_packet(f"{name}/none", "x", qos=2, packet_id=7))
-    client.expect("PUBREC", reason=0)
+    client.expect("PUBREC", packet_id=7)
     fail(failing)
     client.ack("PUBREL", 7)
     client.send(Packet("UNSUBSCRIBE", packet_id=9, props={}, filters=[f"{name}/a"]))
@@ -474,16 +474,16 @@ def test_stopping_while_it_fails(failing, name):
 
 # Commits that come late and fail, at random
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("asks", [False, True])
 def test_exactly_once_whatever_the_store_does(run_broker, name, seed, asks):
-    args = ["--engine", f"mem:delay=0-20,fail=300,length=1,seed={seed}"]
+    args = ["--engine", f"mem:delay=0-20,fail=150,length=1,seed={seed}"]
     args += ["--authority", "out-of-order"] if asks else []
     own = run_broker(CONFIG, test=True, args=args, expected_errors="The store fails|store")
     drawn = random.Random(seed)
     receivers = [Receiver(own, f"{name}r{i}", f"{name}/#", (5, 4)[i % 2]) for i in range(4)]
     senders = [Sender(own, f"{name}p{i}", f"{name}/{i}", (5, 4)[i % 2]) for i in range(4)]
-    for _ in range(60):
+    for _ in range(40):
         one = drawn.choice(receivers + senders)
         if drawn.random() < 0.15:
             one.lose()
