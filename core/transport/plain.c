@@ -8,6 +8,10 @@
  * then reports something while nobody wants to read, one peek tells a waiting end from waiting
  * bytes: an end is told to the owner once, and either way the kernel is asked no more until READ is
  * wanted again, so nothing spins. What was raised by hand is always passed on.
+ *
+ * There is one of these per connection, so it is small: the descriptor stands in its watch, and the
+ * name of an IPv4 peer is made when somebody asks, out of the six bytes that it is, and forgotten
+ * when the owner next says what it wants.
  */
 #include "transport/plain.h"
 
@@ -27,16 +31,30 @@
 _Static_assert((int)STREAM_READ == (int)WATCH_READ && (int)STREAM_WRITE == (int)WATCH_WRITE,
     "events of streams are those of watches");
 
+enum { V4_LEN = 6 };
+
+/* The name of the peer, and what it was made of. */
+struct plain_name {
+	bool is_v4;
+	uint8_t v4[V4_LEN];
+	uint8_t len;
+	char text[];
+};
+
 struct plain {
 	struct stream stream;
-	struct watch watch;
-	int fd;
-	uint8_t wanted; /* by the owner; the watch may know more, see above */
-	uint8_t raised; /* by hand and not delivered yet */
-	bool end_told;  /* the owner, though it does not read any more, knows of the end */
-	uint8_t name_len;
-	char name[];
+	struct watch watch; /* its fd is the socket, also while it is detached */
+	uint8_t wanted;     /* by the owner; the watch may know more, see above */
+	uint8_t raised;     /* by hand and not delivered yet */
+	bool end_told;      /* the owner, though it does not read any more, knows of the end */
+	bool has_name;
+	union {
+		struct plain_name *name;
+		uint8_t v4[V4_LEN]; /* address and port, as they travel */
+	} peer;
 };
+
+_Static_assert(sizeof(struct plain) <= 88, "a piece of memory that malloc gives for 96 bytes");
 
 static struct plain *
 of(struct stream *stream)
@@ -59,7 +77,7 @@ plain_read(struct stream *stream, void *memory, size_t size)
 	ssize_t got;
 
 	do {
-		got = recv(plain->fd, memory, size, 0);
+		got = recv(plain->watch.fd, memory, size, 0);
 	} while (got < 0 && errno == EINTR);
 	if (got > 0) {
 		return got;
@@ -88,12 +106,88 @@ plain_write(struct stream *stream, const struct iovec *parts, int count)
 	head.msg_iov = vector.asked;
 	head.msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX);
 	do {
-		sent = sendmsg(plain->fd, &head, MSG_NOSIGNAL);
+		sent = sendmsg(plain->watch.fd, &head, MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
 	if (sent >= 0) {
 		return sent;
 	}
 	return errno == EAGAIN ? 0 : ERR_IO;
+}
+
+/* --- the peer's name --- */
+
+static void
+set_name(struct plain *plain, const struct addr *peer, const uint8_t *v4)
+{
+	char text[ADDR_TEXT_SIZE];
+	size_t len = addr_format(peer, text);
+	struct plain_name *name = mem_alloc(sizeof(*name) + len);
+
+	_Static_assert(ADDR_TEXT_SIZE <= UINT8_MAX, "len");
+	name->is_v4 = v4 != NULL;
+	if (v4 != NULL) {
+		memcpy(name->v4, v4, V4_LEN);
+	}
+	name->len = (uint8_t)len;
+	memcpy(name->text, text, len);
+	plain->has_name = true;
+	plain->peer.name = name;
+}
+
+/* What can be made again. */
+static void
+forget_name(struct plain *plain)
+{
+	struct plain_name *name = plain->peer.name;
+
+	if (plain->has_name && name->is_v4) {
+		plain->has_name = false;
+		memcpy(plain->peer.v4, name->v4, V4_LEN);
+		mem_free(&name);
+	}
+}
+
+static void
+make_name(struct plain *plain)
+{
+	struct addr peer = {.len = sizeof(struct sockaddr_in)};
+	struct sockaddr_in *in = (void *)&peer.storage;
+	uint8_t v4[V4_LEN];
+
+	memcpy(v4, plain->peer.v4, V4_LEN);
+	in->sin_family = AF_INET;
+	memcpy(&in->sin_addr, v4, 4);
+	memcpy(&in->sin_port, v4 + 4, 2);
+	set_name(plain, &peer, v4);
+}
+
+/* An IPv4 address, mapped or not, is kept as it is; others at once as a name. */
+static void
+keep_peer(struct plain *plain, const struct addr *peer)
+{
+	const struct sockaddr_in *in = (const void *)&peer->storage;
+	const struct sockaddr_in6 *in6 = (const void *)&peer->storage;
+
+	if (peer->storage.ss_family == AF_INET) {
+		memcpy(plain->peer.v4, &in->sin_addr, 4);
+		memcpy(plain->peer.v4 + 4, &in->sin_port, 2);
+	} else if (peer->storage.ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+		memcpy(plain->peer.v4, in6->sin6_addr.s6_addr + 12, 4);
+		memcpy(plain->peer.v4 + 4, &in6->sin6_port, 2);
+	} else {
+		set_name(plain, peer, NULL);
+	}
+}
+
+static struct bytes
+plain_peer_name(const struct stream *stream)
+{
+	struct plain *plain = of((struct stream *)(uintptr_t)stream);
+
+	if (!plain->has_name) {
+		make_name(plain);
+	}
+	return bytes_make(plain->peer.name->text, plain->peer.name->len);
 }
 
 /* --- readiness --- */
@@ -103,6 +197,7 @@ plain_want(struct stream *stream, unsigned events)
 {
 	struct plain *plain = of(stream);
 
+	forget_name(plain);
 	plain->wanted = (uint8_t)events;
 	if ((events & STREAM_READ) != 0) {
 		plain->end_told = false;
@@ -127,7 +222,7 @@ static bool
 is_at_end(const struct plain *plain)
 {
 	uint8_t byte;
-	ssize_t got = recv(plain->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t got = recv(plain->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
 	return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
@@ -179,7 +274,7 @@ plain_attach(struct stream *stream, struct worker *worker)
 	}
 	plain->wanted = STREAM_READ;
 	plain->end_told = false;
-	error = watch_attach(&plain->watch, worker, plain->fd, WATCH_READ);
+	error = watch_attach(&plain->watch, worker, plain->watch.fd, WATCH_READ);
 	if (error == 0) {
 		plain_raise(stream, STREAM_READ);
 	}
@@ -200,7 +295,7 @@ plain_detach(struct stream *stream)
 static void
 plain_shut(struct stream *stream)
 {
-	(void)shutdown(of(stream)->fd, SHUT_WR);
+	(void)shutdown(of(stream)->watch.fd, SHUT_WR);
 }
 
 static void
@@ -209,16 +304,11 @@ plain_free(struct stream *stream)
 	struct plain *plain = of(stream);
 
 	plain_detach(stream);
-	(void)close(plain->fd);
+	(void)close(plain->watch.fd);
+	if (plain->has_name) {
+		mem_free(&plain->peer.name);
+	}
 	mem_free(&plain);
-}
-
-static struct bytes
-plain_peer_name(const struct stream *stream)
-{
-	const struct plain *plain = (const void *)stream;
-
-	return bytes_make(plain->name, plain->name_len);
 }
 
 static const struct stream_ops plain_ops = {.read = plain_read,
@@ -249,17 +339,12 @@ set_options(int fd, const struct addr *peer)
 struct stream *
 plain_new(int fd, const struct addr *peer)
 {
-	char name[ADDR_TEXT_SIZE];
-	size_t len = addr_format(peer, name);
-	struct plain *plain = mem_zalloc(sizeof(*plain) + len);
+	struct plain *plain = mem_zalloc(sizeof(*plain));
 
-	_Static_assert(ADDR_TEXT_SIZE <= UINT8_MAX, "name_len");
 	plain->stream.ops = &plain_ops;
 	plain->watch.fn = take_events;
-	plain->watch.fd = -1;
-	plain->fd = fd;
-	plain->name_len = (uint8_t)len;
-	memcpy(plain->name, name, len);
+	plain->watch.fd = fd;
+	keep_peer(plain, peer);
 	set_options(fd, peer);
 	return &plain->stream;
 }

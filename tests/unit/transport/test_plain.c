@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lib/unit.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -413,6 +416,9 @@ its_socket_is_quick_and_its_name_is_the_peers(void **state)
 	assert_int_equal(getsockname(far_fd, (struct sockaddr *)&in, &len), 0);
 	snprintf(name, sizeof(name), "127.0.0.1:%u", (unsigned)ntohs(in.sin_port));
 	assert_bytes_text(stream_peer_name(stream), name);
+	assert_bytes_text(stream_peer_name(stream), name);
+	stream_want(stream, STREAM_READ);
+	assert_bytes_text(stream_peer_name(stream), name);
 	len = sizeof(on);
 	assert_int_equal(getsockopt(near_fd, IPPROTO_TCP, TCP_NODELAY, &on, &len), 0);
 	assert_int_equal(on, 1);
@@ -420,6 +426,41 @@ its_socket_is_quick_and_its_name_is_the_peers(void **state)
 	stream_free(&stream);
 	assert_int_equal(read(far_fd, name, 1), 0);
 	close(far_fd);
+}
+
+static void
+assert_named(const void *address, size_t len, const char *name)
+{
+	struct addr peer = {.len = (socklen_t)len};
+	int pair[2];
+
+	memcpy(&peer.storage, address, len);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	stream = plain_new(pair[0], &peer);
+	for (int i = 0; i < 3; i++) {
+		assert_bytes_text(stream_peer_name(stream), name);
+		stream_want(stream, STREAM_READ);
+	}
+	stream_free(&stream);
+	close(pair[1]);
+}
+
+static void
+a_peer_of_any_family_has_its_name(void **state)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(4711)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(1883)};
+	struct sockaddr_un un = {.sun_family = AF_UNIX, .sun_path = "/run/x"};
+
+	(void)state;
+	inet_pton(AF_INET, "192.0.2.1", &in.sin_addr);
+	assert_named(&in, sizeof(in), "192.0.2.1:4711");
+	inet_pton(AF_INET6, "2001:db8::1", &in6.sin6_addr);
+	assert_named(&in6, sizeof(in6), "[2001:db8::1]:1883");
+	inet_pton(AF_INET6, "::ffff:192.0.2.9", &in6.sin6_addr);
+	assert_named(&in6, sizeof(in6), "192.0.2.9:1883");
+	assert_named(&un, offsetof(struct sockaddr_un, sun_path) + 7, "unix:/run/x");
+	assert_named(&un, offsetof(struct sockaddr_un, sun_path), "unix:");
 }
 
 int
@@ -436,6 +477,7 @@ main(void)
 	    cmocka_unit_test(a_reset_is_an_error_and_kills_nobody),
 	    cmocka_unit_test(it_may_be_detached_and_attached_again),
 	    cmocka_unit_test(its_socket_is_quick_and_its_name_is_the_peers),
+	    cmocka_unit_test(a_peer_of_any_family_has_its_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
