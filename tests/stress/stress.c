@@ -318,7 +318,7 @@ is_back(const struct monitor *monitor, int at)
 {
 	uint64_t more = at == BYTES_AT ? BYTES_MORE : 0;
 
-	return monitor->value[at] >= monitor->base[at] - (more != 0 ? 100 : 0) &&
+	return monitor->value[at] + (more != 0 ? 100 : 0) >= monitor->base[at] &&
 	       monitor->value[at] <= monitor->base[at] + more;
 }
 
