@@ -23,6 +23,17 @@ enum { STREAM_READ = 1, STREAM_WRITE = 2 }; /* the values of WATCH_READ and WATC
  * It may close the stream. */
 typedef void stream_ready_fn(struct stream *stream, unsigned events, void *owner);
 
+/* Who is at the other end, as far as the stream itself proves it. Views live as long as the stream.
+ */
+struct stream_identity {
+	/* From the certificate, as asked, or the identity of a PSK; may be empty. */
+	struct bytes username;
+	bool has_certificate; /* and it was verified */
+	bool is_encrypted;
+	struct bytes sni;        /* empty: none */
+	const char *tls_version; /* "TLSv1.3"; a literal */
+};
+
 struct stream_ops {
 	long (*read)(struct stream *stream, void *memory, size_t size);
 	long (*write)(struct stream *stream, const struct iovec *parts, int count);
@@ -35,6 +46,8 @@ struct stream_ops {
 	void (*free)(
 	    struct stream *stream); /* this layer alone: stream_free walks down the stack */
 	struct bytes (*peer_name)(const struct stream *stream); /* "192.0.2.1:4711", "unix:…" */
+	/* NULL where a layer knows none: then the one below is asked. */
+	const struct stream_identity *(*identity)(const struct stream *stream);
 };
 
 struct stream {
@@ -106,11 +119,21 @@ stream_shut(struct stream *stream)
  * ready. */
 void stream_free(struct stream **stream);
 
-/* Borrowed; for logs. */
+/* For logs; borrowed until the next stream_want. */
 static inline struct bytes
 stream_peer_name(const struct stream *stream)
 {
 	return stream->ops->peer_name(stream);
+}
+
+/* Borrowed; NULL when no layer of the stack knows any, or does not know it yet. */
+static inline const struct stream_identity *
+stream_identity(const struct stream *stream)
+{
+	while (stream != NULL && stream->ops->identity == NULL) {
+		stream = stream->lower;
+	}
+	return stream != NULL ? stream->ops->identity(stream) : NULL;
 }
 
 #endif
