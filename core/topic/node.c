@@ -40,7 +40,7 @@ hash_below(const struct topic_node *parent, enum topic_node_kind kind, uint64_t 
 {
 	uint64_t x = level_hash ^ ((uint64_t)(uintptr_t)parent + kind) * 0x9e3779b97f4a7c15;
 
-	x = (x ^ x >> 32) * 0xd6e8feb86659fd93;
+	/* A level's hash is keyed and even by itself: the parent's address must only be spread. */
 	x = (x ^ x >> 32) * 0xd6e8feb86659fd93;
 	return (uint32_t)(x >> 32);
 }
