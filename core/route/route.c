@@ -190,6 +190,7 @@ judge(struct route_publication *publication, enum plugin_verdict verdict)
 struct retain_row {
 	struct route_desk *desk;
 	uint64_t ticket;
+	bool kept; /* the value itself is stored; else only that an older one is gone */
 };
 
 static void
@@ -197,7 +198,8 @@ store_retained(void *arg, struct topic_retained *entry, struct msg_applied *appl
     struct msg *msg, uint64_t version)
 {
 	struct retain_row *row = arg;
-	struct store_op op = {.kind = msg != NULL ? STORE_RETAIN_PUT : STORE_RETAIN_DEL,
+	struct store_op op = {
+	    .kind = msg != NULL && row->kept ? STORE_RETAIN_PUT : STORE_RETAIN_DEL,
 	    .version = version,
 	    .applied = applied,
 	    .entry = entry,
@@ -215,12 +217,13 @@ store_retained(void *arg, struct topic_retained *entry, struct msg_applied *appl
 static void
 retain(struct route_desk *desk, struct route_publication *publication, struct route_fan *fan)
 {
-	bool stored = desk->port != NULL && desk->table != NULL && publication->mode != ROUTE_NONE;
-	struct retain_row row = {.desk = desk};
+	bool stored = desk->port != NULL && desk->table != NULL;
+	/* A value that is not to be stored still replaces one that is. */
+	struct retain_row row = {.desk = desk, .kept = publication->mode != ROUTE_NONE};
 
 	(void)topic_retain_put(desk->house->sessions->retain, fan->msg,
 	    stored ? store_retained : NULL, &row, &fan->version);
-	if (row.ticket != 0 && fan->msg->qos > 0) {
+	if (row.ticket != 0 && row.kept && fan->msg->qos > 0) {
 		fan->ticket = row.ticket;
 	}
 }

@@ -538,6 +538,10 @@ session_unsubscribe(struct session *session, struct bytes filter, uint64_t *tick
 	struct session_sub *sub = find(session, filter);
 
 	if (sub == NULL) {
+		/* What took it away may not be durable yet. */
+		if (session_is_stored(session)) {
+			*ticket_out = store_last_ticket(session->table->port);
+		}
 		return false;
 	}
 	remove_sub(session, sub, ticket_out);

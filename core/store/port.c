@@ -70,6 +70,12 @@ store_port_publish(struct store_port *port)
 	}
 }
 
+uint64_t
+store_last_ticket(const struct store_port *port)
+{
+	return store_is_null(port) ? 0 : port->last_ticket;
+}
+
 bool
 store_is_durable(const struct store_port *port, uint64_t ticket)
 {

@@ -54,6 +54,11 @@ store_is_null(const struct store_port *port)
  */
 uint64_t store_put(struct store_port *port, const struct store_op *op);
 
+/* Own thread: the newest ticket: when it is durable, so is all that this worker has written before.
+ * For who tells that something is gone already, perhaps by an operation that waits. 0 with the null
+ * engine. */
+uint64_t store_last_ticket(const struct store_port *port);
+
 /* Own thread: is the ticket's chunk durable? 0 is. */
 bool store_is_durable(const struct store_port *port, uint64_t ticket);
 

@@ -362,6 +362,12 @@ put_delete(struct topic_retain *retain, struct topic_shard *shard, struct topic_
 {
 	if (entry == NULL || entry->msg == NULL) {
 		*version_out = draw_version(retain);
+		/* Nothing is there any more, but that may not be durable yet: what is told of this
+		 * deletion must wait for it, too. */
+		if (entry != NULL && is_referred_to(entry)) {
+			entry->version = *version_out;
+			store_change(entry, store, arg);
+		}
 		return TOPIC_RETAIN_NOTHING;
 	}
 	*version_out = delete_message(retain, shard, entry, store, arg, old_out);
