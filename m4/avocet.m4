@@ -134,6 +134,17 @@ AC_DEFUN([AVOCET_HARDENING], [
     AC_SUBST([PIE_LDFLAGS])
 ])
 
+# AVOCET_DIR([name], [default], [what for]): --with-NAMEdir, below prefix by default, so that an installation of a user's
+# own and distcheck need no root.
+AC_DEFUN([AVOCET_DIR], [
+    AC_ARG_WITH([$1dir],
+        [AS_HELP_STRING([--with-$1dir=DIR], [where $3 are installed ($2)])],
+        [], [with_$1dir='$2'])
+    AS_CASE([$with_$1dir],
+        [yes|no], [AC_MSG_ERROR([--with-$1dir takes a folder])])
+    AC_SUBST([$1dir], [$with_$1dir])
+])
+
 # AVOCET_PLUGINS_INIT: where plugins are installed, and an empty list of them.
 AC_DEFUN([AVOCET_PLUGINS_INIT], [
     AC_ARG_WITH([plugindir],

@@ -69,6 +69,14 @@ enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE };
 	    "connections closed at once: broker.max_connect_rate")                                 \
 	X(ACCEPTS_REFUSED_ADDRESS, TOTAL, "accepts_refused_address",                               \
 	    "connections closed at once: broker.max_connections_per_address")                      \
+	X(ACCEPTS_REFUSED_PROXY, TOTAL, "accepts_refused_proxy",                                   \
+	    "connections closed at once: not of broker.trusted_proxies")                           \
+	X(PROXY_REFUSED, TOTAL, "proxy_refused", "connections closed for their PROXY header")      \
+	X(TLS_HANDSHAKES_FAILED, TOTAL, "tls_handshakes_failed", "TLS handshakes that failed")     \
+	X(WS_HANDSHAKES_FAILED, TOTAL, "ws_handshakes_failed",                                     \
+	    "WebSocket connections that failed before CONNECT")                                    \
+	X(CLOSED_CONNECT_TIMEOUT, TOTAL, "closed_connect_timeout",                                 \
+	    "connections closed because CONNECT did not come in time")                             \
 	X(WILLS_FIRED, TOTAL, "wills_fired", "wills that were put to publication")                 \
 	X(SHARED_GIVEN_BACK, TOTAL, "shared_given_back",                                           \
 	    "shared deliveries that another member got")                                           \

@@ -73,11 +73,13 @@ describe_listener(const struct broker_listener *listener, struct buf *out)
 	buf_append_text(out, "listener ");
 	str_escape(out, bytes_of(listener->name), false);
 	buf_printf(out, ": %s, anonymous clients are %s", listener->bind,
-	    listener->allow_anonymous == BROKER_AUTO ? "accepted if it is on this machine only"
-						     : anonymous[listener->allow_anonymous != 0]);
+	    listener->allow_anonymous != BROKER_AUTO ? anonymous[listener->allow_anonymous != 0]
+	    : listener->proxy_protocol               ? anonymous[0]
+						     : "accepted if it is on this machine only");
 	if (listener->mount_point[0] != '\0') {
 		buf_printf(out, ", mount point %s", listener->mount_point);
 	}
+	broker_entry_describe(listener, out);
 	buf_append_byte(out, '\n');
 }
 
@@ -117,7 +119,8 @@ open_doors(struct broker *broker, char *why, size_t why_size)
 {
 	struct broker_door_plan plan;
 
-	if (broker_doors_prepare(broker, broker->options, &plan, why, why_size) != 0) {
+	if (broker_doors_prepare(broker, broker->conf, broker->options, &plan, why, why_size) !=
+	    0) {
 		return ERR_IO;
 	}
 	broker_doors_commit(broker, broker->options, &plan);
@@ -178,12 +181,13 @@ build(struct broker *broker, char *why, size_t why_size)
 	const char *user = broker->options->broker.user;
 	int log_fd;
 
+	broker_signals_hold();
 	broker_process_prepare();
 	if (open_log(broker, why, why_size) != 0 || open_doors(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
 	log_fd = broker->logger.sink.target == BROKER_LOG_FILE ? broker->logger.sink.fd : -1;
-	if (broker_process_drop(user, log_fd, why, why_size) != 0 ||
+	if (broker_process_drop(user, log_fd, &broker->doors, why, why_size) != 0 ||
 	    make_house(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
@@ -207,6 +211,7 @@ broker_new(const struct broker_setup *setup, char *why, size_t why_size)
 	broker->logger.sink.fd = -1;
 	broker->memory = broker_machine_memory();
 	broker_doors_init(broker);
+	broker_service_init(&broker->service);
 	broker->options = broker_options_bind(
 	    broker->conf, (struct broker_override){setup->port, setup->verbose});
 	if (broker->options == NULL) {
@@ -250,6 +255,8 @@ on_start(struct worker *worker, void *arg)
 		return;
 	}
 	log_info("avocet " PACKAGE_VERSION " is ready");
+	broker_service_start(&broker->service, broker->loop);
+	broker_service_ready(&broker->service, "Ready");
 }
 
 int
@@ -296,6 +303,7 @@ broker_free(struct broker **address)
 	}
 	loop_free(&broker->loop);
 	broker_doors_fini(broker);
+	broker_service_fini(&broker->service);
 	broker_logger_fini(&broker->logger);
 	free_engine(broker->setup.engine);
 	conf_unref(&broker->conf);

@@ -47,6 +47,10 @@ int broker_run(struct broker *broker);
 
 void broker_free(struct broker **broker);
 
+/* From now on the process leaves no core file, and nobody but root looks into its memory: there are
+ * secrets in it. Before the configuration is read. */
+void broker_keep_secrets(void);
+
 /* --- the configuration, for a main that knows nothing of it --- */
 
 /* Reads the file; NULL: /etc/avocet/avocet.yaml if it is there, else the defaults. Never NULL: what

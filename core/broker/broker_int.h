@@ -13,9 +13,11 @@
 #include "base/map.h"
 #include "base/vec.h"
 #include "broker/broker.h"
+#include "broker/entry.h"
 #include "broker/house.h"
 #include "broker/logger.h"
 #include "broker/options.h"
+#include "broker/service.h"
 #include "broker/sys.h"
 #include "transport/listener.h"
 
@@ -27,6 +29,7 @@ enum broker_refusal {
 	BROKER_REFUSE_LISTENER,
 	BROKER_REFUSE_RATE,
 	BROKER_REFUSE_ADDRESS,
+	BROKER_REFUSE_PROXY,
 	BROKER_REFUSE_COUNT
 };
 
@@ -35,6 +38,7 @@ struct broker_door {
 	struct broker *broker;
 	struct listener *listener;       /* NULL: closed by a reload */
 	struct broker_listener *options; /* of the present configuration; NULL when closed */
+	struct broker_entry *entry;      /* likewise; a reference */
 	char *bind;                      /* what it was bound to; owned */
 	int64_t count;                   /* connections; guarded by the lock of the doors */
 	bool is_started;
@@ -64,13 +68,14 @@ struct broker_doors {
 
 /* What a configuration wants to be open: doors that are there, and new ones. */
 struct broker_door_plan {
-	VEC(struct broker_door *) doors; /* as in options.listeners */
+	VEC(struct broker_door *) doors;    /* as in options.listeners */
+	VEC(struct broker_entry *) entries; /* likewise; references */
 };
 
 void broker_doors_init(struct broker *broker);
-/* Binds what is new, and decides what options leave open. 0, or ERR_IO with a sentence; then
- * nothing has changed. */
-int broker_doors_prepare(struct broker *broker, struct broker_options *options,
+/* Binds what is new, reads certificates, and decides what the options of conf leave open. 0, or
+ * ERR_IO with a sentence; then nothing has changed. */
+int broker_doors_prepare(struct broker *broker, struct conf *conf, struct broker_options *options,
     struct broker_door_plan *plan, char *why, size_t why_size);
 /* Undoes it. */
 void broker_doors_abort(struct broker_door_plan *plan);
@@ -159,15 +164,19 @@ void broker_reload_run(struct broker *broker);
 
 /* --- signals.c --- */
 
+/* Before there are threads: what comes waits for broker_signals_start. */
+void broker_signals_hold(void);
+/* Before loop_start. */
 int broker_signals_start(struct broker *broker);
 
 /* --- process.c --- */
 
 /* Soft limit of open files to the hard one; SIGPIPE ignored. */
 void broker_process_prepare(void);
-/* Switches to the user, if root and one is named; the log file goes with it. 0 or ERR_INVALID,
- * ERR_IO with a sentence. */
-int broker_process_drop(const char *user, int log_fd, char *why, size_t why_size);
+/* Switches to the user, if root and one is named; the log file and the files of unix sockets go
+ * with it. 0 or ERR_INVALID, ERR_IO with a sentence. */
+int broker_process_drop(
+    const char *user, int log_fd, const struct broker_doors *doors, char *why, size_t why_size);
 
 /* --- sweep.c --- */
 
@@ -196,6 +205,7 @@ struct broker {
 	struct broker_logger logger;
 	struct broker_sys sys;
 	struct broker_sweep sweep;
+	struct broker_service service;
 	struct broker_doors doors;
 	struct broker_reload reload;
 	struct broker_stopping stopping;

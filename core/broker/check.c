@@ -15,8 +15,12 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "broker/entry.h"
 #include "transport/addr.h"
+#include "transport/tls_ctx.h"
 #include "wire/topic_name.h"
+
+enum { MAX_WHY = 512 };
 
 /* --- one struct at a time --- */
 
@@ -35,6 +39,24 @@ set_if_null(const char **text, const char *fallback)
 	}
 }
 
+static void
+check_proxies(struct conf_check *check, struct broker_general *general)
+{
+	const struct conf_strings *names = &general->trusted_proxies;
+	struct broker_network *trusted =
+	    arena_alloc(check->bind->arena, (names->count + 1) * sizeof(*trusted));
+
+	for (size_t i = 0; i < names->count; i++) {
+		const char *why = broker_network_parse(names->items[i], &trusted[i]);
+
+		if (why != NULL) {
+			conf_check_fail(
+			    check, "trusted_proxies", "\"%s\" %s", names->items[i], why);
+		}
+	}
+	general->trusted = trusted;
+}
+
 void
 broker_check_general(struct conf_check *check, void *target)
 {
@@ -44,9 +66,7 @@ broker_check_general(struct conf_check *check, void *target)
 	set_if_null(&general->plugin_dir, "");
 	set_if_null(&general->user, "");
 	set_if_null(&general->control, "");
-	if (general->trusted_proxies.count != 0) {
-		fail_unbuilt(check, "trusted_proxies", "PROXY headers are");
-	}
+	check_proxies(check, general);
 }
 
 void
@@ -105,32 +125,70 @@ broker_check_durability(struct conf_check *check, void *target)
 	}
 }
 
-void
-broker_check_tls(struct conf_check *check, void *target)
+/* The first key that says nothing without a certificate, or NULL. */
+static const char *
+find_lone_key(const struct broker_tls *tls)
 {
-	const struct broker_tls *tls = target;
 	const struct {
 		const char *key;
 		bool used;
 	} keys[] = {
-	    {"certfile", tls->certfile != NULL},
 	    {"keyfile", tls->keyfile != NULL},
 	    {"cafile", tls->cafile != NULL},
 	    {"crlfile", tls->crlfile != NULL},
 	    {"require_certificate", tls->require_certificate},
-	    {"username_from", tls->username_from != 0},
-	    {"min_version", tls->min_version != BROKER_TLS_1_2},
+	    {"username_from", tls->username_from != TLS_USERNAME_NONE},
+	    {"min_version", tls->min_version != TLS_VERSION_1_2},
 	    {"ciphers", tls->ciphers != NULL},
 	    {"ciphersuites", tls->ciphersuites != NULL},
-	    {"psk", tls->psk},
 	};
 
 	for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
 		if (keys[i].used) {
-			fail_unbuilt(check, keys[i].key, "TLS is");
-			return;
+			return keys[i].key;
 		}
 	}
+	return NULL;
+}
+
+/* Paths begin in the folder of the file that names them. */
+static void
+find_file(struct conf_check *check, const char *key, const char **path)
+{
+	const struct conf_pair *pair =
+	    check->node != NULL ? conf_node_find(check->node, key) : NULL;
+
+	if (pair != NULL && *path != NULL) {
+		*path = conf_path_beside(check->bind->arena, pair->value->place.file, *path);
+	}
+}
+
+/* The files are read here, so that what is wrong with them has its place; and once more when they
+ * are needed. */
+void
+broker_check_tls(struct conf_check *check, void *target)
+{
+	struct broker_tls *tls = target;
+	const char *wrong;
+	char why[MAX_WHY] = "";
+	struct tls_ctx *ctx;
+
+	if (!broker_tls_is_used(tls)) {
+		wrong = find_lone_key(tls);
+		if (wrong != NULL) {
+			conf_check_fail(check, wrong, "needs a certfile (or psk)");
+		}
+		return;
+	}
+	find_file(check, "certfile", &tls->certfile);
+	find_file(check, "keyfile", &tls->keyfile);
+	find_file(check, "cafile", &tls->cafile);
+	find_file(check, "crlfile", &tls->crlfile);
+	ctx = broker_entry_tls(NULL, tls, &wrong, why, sizeof(why));
+	if (ctx == NULL) {
+		conf_check_fail(check, wrong, "%s", why);
+	}
+	tls_ctx_unref(&ctx);
 }
 
 static void
@@ -162,14 +220,13 @@ static void
 check_protocol(struct conf_check *check, const struct broker_listener *listener)
 {
 	if (listener->protocol == BROKER_WEBSOCKET) {
-		fail_unbuilt(check, "protocol", "WebSocket is");
+		if (listener->path != NULL && listener->path[0] != '/') {
+			conf_check_fail(check, "path", "must begin with a slash");
+		}
 	} else if (listener->path == NULL || strcmp(listener->path, "/mqtt") != 0) {
 		conf_check_fail(check, "path", "is for the protocol websocket only");
 	} else if (listener->origins.count != 0) {
 		conf_check_fail(check, "origins", "is for the protocol websocket only");
-	}
-	if (listener->proxy_protocol) {
-		fail_unbuilt(check, "proxy_protocol", "PROXY headers are");
 	}
 	if (listener->protocol_versions == 0) {
 		conf_check_fail(check, "protocol_versions", "must name at least one version");
@@ -250,6 +307,16 @@ check_chains(struct within *within)
 	}
 }
 
+static void
+check_proxy(struct within *within)
+{
+	if (within->listener->proxy_protocol &&
+	    within->options->broker.trusted_proxies.count == 0) {
+		conf_check_fail(&within->check, "proxy_protocol",
+		    "nobody could come in: broker.trusted_proxies is empty");
+	}
+}
+
 /* The listener's limits over those of all; some count for the broker as a whole only. */
 static const struct conn_limits *
 make_limits(struct within *within)
@@ -326,6 +393,7 @@ make_listener(struct within *within)
 	conn->protocol_versions = listener->protocol_versions;
 	conn->max_connections = listener->max_connections;
 	conn->allow_anonymous = listener->allow_anonymous == 1;
+	conn->needs_certificate_name = listener->tls.username_from != TLS_USERNAME_NONE;
 	conn->username_as_client_id = listener->username_as_client_id;
 	conn->limits = make_limits(within);
 	make_durability(within);
@@ -359,6 +427,7 @@ broker_check_options(struct conf_check *check, void *target)
 		go_to(check->bind, i, "");
 		check_twins(&within);
 		check_chains(&within);
+		check_proxy(&within);
 		make_listener(&within);
 	}
 	check->bind->path = before;
@@ -450,8 +519,10 @@ bool
 broker_listener_is_shut(const struct broker_listener *listener)
 {
 	const struct plugin_set *set = listener->conn.plugins;
+	bool has_chain = set != NULL && set->authenticate != NULL;
 
-	return !listener->conn.allow_anonymous && (set == NULL || set->authenticate == NULL);
+	return !listener->conn.allow_anonymous && !listener->conn.needs_certificate_name &&
+	       !has_chain;
 }
 
 int64_t

@@ -5,8 +5,6 @@
 
 #include "broker/options.h"
 
-enum { BROKER_TLS_1_2 = 2 };
-
 extern const struct conf_schema broker_durability_schema;
 
 conf_check_fn broker_check_general;

@@ -91,20 +91,42 @@ add_workers(struct broker_house *house)
 	}
 }
 
+/* What the store holds, taken down in main's context: what is loaded has its place in time. */
+struct loading {
+	struct broker_house *house;
+	const struct broker_house_options *options;
+	char *why;
+	size_t why_size;
+	int result;
+};
+
+static void
+load_in_context(struct worker *main, void *arg)
+{
+	struct loading *loading = arg;
+	struct broker_house *house = loading->house;
+	const struct broker_house_options *options = loading->options;
+	struct session_table **tables = mem_alloc(house->count * sizeof(*tables));
+
+	(void)main;
+	for (unsigned i = 0; i < house->count; i++) {
+		tables[i] = house->hands[i].sessions;
+	}
+	loading->result =
+	    session_load(&house->sessions, tables, house->count, &options->limits->session,
+		options->conf, options->wall_ms, loading->why, loading->why_size);
+	mem_free(&tables);
+}
+
 static int
 load(struct broker_house *house, const struct broker_house_options *options, char *why,
     size_t why_size)
 {
-	struct session_table **tables = mem_alloc(house->count * sizeof(*tables));
-	int result;
+	struct loading loading = {
+	    .house = house, .options = options, .why = why, .why_size = why_size};
 
-	for (unsigned i = 0; i < house->count; i++) {
-		tables[i] = house->hands[i].sessions;
-	}
-	result = session_load(&house->sessions, tables, house->count, &options->limits->session,
-	    options->conf, options->wall_ms, why, why_size);
-	mem_free(&tables);
-	return result;
+	worker_lend(house->main.worker, load_in_context, &loading);
+	return loading.result;
 }
 
 struct broker_house *

@@ -23,7 +23,6 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "transport/plain.h"
 
 enum { SAY_EVERY_MS = 60000, TOKEN = 1000, GUEST_COST = 256 };
 
@@ -35,8 +34,9 @@ struct address {
 };
 
 struct broker_guest {
-	struct broker_door *door;
-	struct address *address; /* NULL: not counted */
+	struct conn_gone gone;      /* first */
+	struct broker_entry *entry; /* a reference; knows the door */
+	struct address *address;    /* NULL: not counted */
 };
 
 /* What an accepted connection needs until its worker has it. */
@@ -93,11 +93,14 @@ find_door(struct broker *broker, const struct broker_door_plan *plan, const char
 }
 
 static struct broker_door *
-bind_door(struct broker *broker, const char *bind, char *why, size_t why_size)
+bind_door(struct broker *broker, const char *name, const char *bind, char *why, size_t why_size)
 {
-	struct listener *listener = listener_bind(bind, why, why_size);
+	struct listener *listener;
 	struct broker_door *door;
 
+	if (!broker_service_adopt(&broker->service, name, bind, &listener, why, why_size)) {
+		listener = listener_bind(bind, why, why_size);
+	}
 	if (listener == NULL) {
 		return NULL;
 	}
@@ -111,6 +114,7 @@ bind_door(struct broker *broker, const char *bind, char *why, size_t why_size)
 static void
 free_door(struct broker_door *door)
 {
+	broker_entry_unref(&door->entry);
 	listener_free(&door->listener);
 	mem_free(&door->bind);
 	mem_free(&door);
@@ -125,21 +129,22 @@ decide(struct broker *broker, struct broker_listener *options, const struct brok
 	conn->plugins =
 	    broker->setup.plugins != NULL ? broker->setup.plugins : &broker_house_no_plugins;
 	conn->allow_anonymous = options->allow_anonymous == BROKER_AUTO
-				    ? listener_is_local(door->listener)
+				    ? listener_is_local(door->listener) && !options->proxy_protocol
 				    : options->allow_anonymous != 0;
 }
 
 int
-broker_doors_prepare(struct broker *broker, struct broker_options *options,
+broker_doors_prepare(struct broker *broker, struct conf *conf, struct broker_options *options,
     struct broker_door_plan *plan, char *why, size_t why_size)
 {
 	*plan = (struct broker_door_plan){0};
 	for (size_t i = 0; i < options->listeners.count; i++) {
 		struct broker_listener *listener = broker_options_listener(options, i);
 		struct broker_door *door = find_door(broker, plan, listener->bind);
+		struct broker_entry *entry;
 
 		if (door == NULL) {
-			door = bind_door(broker, listener->bind, why, why_size);
+			door = bind_door(broker, listener->name, listener->bind, why, why_size);
 		}
 		if (door == NULL) {
 			broker_doors_abort(plan);
@@ -147,6 +152,12 @@ broker_doors_prepare(struct broker *broker, struct broker_options *options,
 		}
 		vec_push(&plan->doors, door);
 		decide(broker, listener, door);
+		entry = broker_entry_new(conf, listener, door, why, why_size);
+		if (entry == NULL) {
+			broker_doors_abort(plan);
+			return ERR_IO;
+		}
+		vec_push(&plan->entries, entry);
 	}
 	return 0;
 }
@@ -156,12 +167,17 @@ void
 broker_doors_abort(struct broker_door_plan *plan)
 {
 	struct broker_door **door;
+	struct broker_entry **entry;
 
+	vec_each (entry, &plan->entries) {
+		broker_entry_unref(entry);
+	}
 	vec_each (door, &plan->doors) {
 		if ((*door)->options == NULL) {
 			free_door(*door);
 		}
 	}
+	vec_fini(&plan->entries);
 	vec_fini(&plan->doors);
 }
 
@@ -169,6 +185,7 @@ static void
 close_door(struct broker_doors *doors, struct broker_door *door)
 {
 	listener_free(&door->listener);
+	broker_entry_unref(&door->entry);
 	door->options = NULL;
 	vec_push(&doors->closed, door);
 }
@@ -184,6 +201,8 @@ broker_doors_commit(
 		(*door)->options = NULL;
 	}
 	for (size_t i = 0; i < plan->doors.count; i++) {
+		broker_entry_unref(&plan->doors.items[i]->entry);
+		plan->doors.items[i]->entry = plan->entries.items[i];
 		plan->doors.items[i]->options = broker_options_listener(options, i);
 	}
 	vec_each (door, &doors->open) {
@@ -196,6 +215,7 @@ broker_doors_commit(
 	vec_each (door, &plan->doors) {
 		vec_push(&doors->open, *door);
 	}
+	vec_fini(&plan->entries);
 	vec_fini(&plan->doors);
 }
 
@@ -206,7 +226,7 @@ counter_of(enum broker_refusal refusal)
 {
 	static const enum counter counters[BROKER_REFUSE_COUNT] = {COUNTER_ACCEPTS_REFUSED_TOTAL,
 	    COUNTER_ACCEPTS_REFUSED_LISTENER, COUNTER_ACCEPTS_REFUSED_RATE,
-	    COUNTER_ACCEPTS_REFUSED_ADDRESS};
+	    COUNTER_ACCEPTS_REFUSED_ADDRESS, COUNTER_ACCEPTS_REFUSED_PROXY};
 
 	return counters[refusal];
 }
@@ -217,7 +237,8 @@ refuse(struct broker_door *door, const struct addr *peer, enum broker_refusal re
 {
 	static const char *const reasons[BROKER_REFUSE_COUNT] = {
 	    "broker.max_connections is reached", "max_connections of its listener is reached",
-	    "broker.max_connect_rate is reached", "broker.max_connections_per_address is reached"};
+	    "broker.max_connect_rate is reached", "broker.max_connections_per_address is reached",
+	    "it does not come from one of broker.trusted_proxies"};
 	struct broker_doors *doors = &door->broker->doors;
 	int64_t now = context_current->mono_ms;
 	int64_t said = doors->refusals[refusal].said_at_ms;
@@ -342,20 +363,21 @@ static void
 free_guest(struct broker_doors *doors, struct broker_guest *guest)
 {
 	lock_take(&doors->lock);
-	guest->door->count--;
+	broker_entry_door(guest->entry)->count--;
 	doors->count--;
 	drop_address(doors, guest->address);
 	lock_give(&doors->lock);
+	broker_entry_unref(&guest->entry);
 	mem_free(&guest);
 }
 
 /* On the connection's worker: it is closed. */
 static void
-on_gone(void *arg)
+on_gone(struct conn_gone *gone)
 {
-	struct broker_guest *guest = arg;
+	struct broker_guest *guest = (struct broker_guest *)(void *)gone;
 
-	free_guest(&guest->door->broker->doors, guest);
+	free_guest(&broker_entry_door(guest->entry)->broker->doors, guest);
 }
 
 /* On the client worker. After conn_open the guest may be gone. */
@@ -364,14 +386,16 @@ run_arrival(struct worker *worker, struct mail *mail)
 {
 	struct arrival *arrival = list_item(mail, struct arrival, mail);
 	struct broker_guest *guest = arrival->guest;
-	struct broker *broker = guest->door->broker;
+	struct broker_door *door = broker_entry_door(guest->entry);
+	struct broker *broker = door->broker;
 
 	(void)worker;
 	lock_take(&broker->doors.lock);
 	list_remove(&arrival->link);
 	lock_give(&broker->doors.lock);
-	conn_open(broker->house->hands[arrival->hand].conns, plain_new(arrival->fd, &arrival->peer),
-	    arrival->listener, arrival->conf, addr_is_local(&arrival->peer), on_gone, guest);
+	conn_open(broker->house->hands[arrival->hand].conns,
+	    broker_entry_stream(guest->entry, arrival->fd, &arrival->peer), arrival->listener,
+	    arrival->conf, addr_is_local(&arrival->peer), &guest->gone);
 	atomic_fetch_sub_explicit(&broker->doors.arriving[arrival->hand], 1, memory_order_relaxed);
 	conf_unref(&arrival->conf);
 	mem_free(&arrival);
@@ -404,7 +428,8 @@ welcome(struct broker_door *door, int fd, const struct addr *peer)
 	struct broker_guest *guest = mem_zalloc(sizeof(*guest));
 	struct arrival *arrival = mem_zalloc(sizeof(*arrival));
 
-	guest->door = door;
+	guest->gone.fn = on_gone;
+	guest->entry = broker_entry_ref(door->entry);
 	arrival->mail.run = run_arrival;
 	arrival->guest = guest;
 	arrival->conf = conf_ref(broker->conf);
@@ -430,6 +455,11 @@ broker_door_admit(struct broker_door *door, int fd, const struct addr *peer, boo
 
 	if (door->options == NULL) {
 		(void)close(fd);
+		return true;
+	}
+	if (!broker_entry_takes(door->entry, peer)) {
+		(void)close(fd);
+		refuse(door, peer, BROKER_REFUSE_PROXY);
 		return true;
 	}
 	if (has_room(door, peer, &refusal)) {
@@ -463,9 +493,13 @@ say_open(const struct broker_door *door)
 {
 	char text[ADDR_TEXT_SIZE];
 	struct log_field fields[] = {{"listener", bytes_of(door->options->name)}};
+	struct buf more;
 
 	(void)addr_format(listener_addr(door->listener), text);
-	log_write(LOG_LEVEL_INFO, fields, 1, "listening on %s", text);
+	buf_init(&more, SIZE_MAX);
+	broker_entry_describe(door->options, &more);
+	log_write(LOG_LEVEL_INFO, fields, 1, "listening on %s%s", text, buf_text(&more));
+	buf_fini(&more);
 	if (broker_listener_is_shut(door->options)) {
 		log_write(LOG_LEVEL_WARNING, fields, 1,
 		    "nobody can log in there: anonymous clients are refused (allow_anonymous), and "

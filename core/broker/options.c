@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "broker/check_int.h"
+#include "transport/tls_ctx.h"
 
 #define OPTION(type, member, label) .name = (label), .offset = offsetof(struct type, member)
 #define SCHEMA(table, type) \
@@ -33,9 +34,10 @@ static const struct conf_word modes[] = {
 static const struct conf_word controls[] = {{"sufficient", 0}, {"required", 1}, {NULL, 0}};
 static const struct conf_word on_errors[] = {{"deny", 0}, {"defer", 1}, {NULL, 0}};
 static const struct conf_word on_failures[] = {{"deny", 0}, {"stop", 1}, {NULL, 0}};
-static const struct conf_word names_from[] = {
-    {"none", 0}, {"cn", 1}, {"subject", 2}, {"san", 3}, {NULL, 0}};
-static const struct conf_word tls_versions[] = {{"1.2", BROKER_TLS_1_2}, {"1.3", 3}, {NULL, 0}};
+static const struct conf_word names_from[] = {{"none", TLS_USERNAME_NONE}, {"cn", TLS_USERNAME_CN},
+    {"subject", TLS_USERNAME_SUBJECT}, {"san", TLS_USERNAME_SAN}, {NULL, 0}};
+static const struct conf_word tls_versions[] = {
+    {"1.2", TLS_VERSION_1_2}, {"1.3", TLS_VERSION_1_3}, {NULL, 0}};
 
 static const struct conf_option general_options[] = {
     {OPTION(broker_general, workers, "workers"), .type = CONF_INT, .fallback = "auto", .min = 1,
@@ -61,7 +63,8 @@ static const struct conf_option general_options[] = {
 	.help = "accepted connections per second, all listeners; 0 = no limit"},
     {OPTION(broker_general, max_connections_per_address, "max_connections_per_address"),
 	.type = CONF_INT, .fallback = "0",
-	.help = "connections from one address, all listeners; 0 = no limit"},
+	.help = "connections from one address, all listeners; of those that come through a proxy "
+		"it is the proxy's; 0 = no limit"},
     {OPTION(broker_general, shutdown_timeout_ms, "shutdown_timeout"), .type = CONF_DURATION,
 	.fallback = "10s", .max = DAY_MS,
 	.help = "how long a stop may take to finish what was begun and to say goodbye"},
@@ -73,7 +76,10 @@ static const struct conf_option general_options[] = {
 	.help = "socket for avocetctl; this version does not open it"},
     {OPTION(broker_general, trusted_proxies, "trusted_proxies"), .type = CONF_STRINGS,
 	.fallback = "[]",
-	.help = "addresses or networks whose PROXY header is believed; not in this version"},
+	.help =
+	    "addresses, networks (10.0.0.0/8), or unix for all unix sockets, whose PROXY header "
+	    "and X-Forwarded-For are believed; at a listener with proxy_protocol all others are "
+	    "closed at once, X-Forwarded-For of others is ignored"},
     {OPTION(broker_general, stall_warn_ms, "stall_warn"), .type = CONF_DURATION, .fallback = "20ms",
 	.help = "a plugin call on a worker that takes longer is logged"},
 };
@@ -170,22 +176,27 @@ const struct conf_schema broker_durability_schema = {SCHEMA(durability_options, 
 
 static const struct conf_option tls_options[] = {
     {OPTION(broker_tls, certfile, "certfile"), .type = CONF_STRING,
-	.help = "the certificate chain, leaf first"},
-    {OPTION(broker_tls, keyfile, "keyfile"), .type = CONF_STRING, .help = "its key"},
+	.help = "the certificate chain, leaf first; paths begin beside the file that names them"},
+    {OPTION(broker_tls, keyfile, "keyfile"), .type = CONF_STRING,
+	.help = "its key; default: it is in certfile"},
     {OPTION(broker_tls, cafile, "cafile"), .type = CONF_STRING,
-	.help = "authorities of client certificates"},
-    {OPTION(broker_tls, crlfile, "crlfile"), .type = CONF_STRING, .help = "revoked certificates"},
+	.help = "authorities of client certificates; without it clients are not asked for any"},
+    {OPTION(broker_tls, crlfile, "crlfile"), .type = CONF_STRING,
+	.help = "revoked certificates; who issues those of clients must have a list here"},
     {OPTION(broker_tls, require_certificate, "require_certificate"), .type = CONF_BOOL,
 	.fallback = "false", .help = "whether clients must have a certificate"},
     {OPTION(broker_tls, username_from, "username_from"), .type = CONF_ENUM, .fallback = "none",
 	.words = names_from,
-	.help = "the user name is taken from the certificate: none, cn, subject, san"},
+	.help =
+	    "the user name is taken from the certificate, a claimed one is ignored, and who has "
+	    "a certificate without such a name is refused: none, cn, subject, san"},
     {OPTION(broker_tls, min_version, "min_version"), .type = CONF_ENUM, .fallback = "1.2",
 	.words = tls_versions, .help = "1.2 or 1.3"},
     {OPTION(broker_tls, ciphers, "ciphers"), .type = CONF_STRING, .help = "of TLS 1.2"},
     {OPTION(broker_tls, ciphersuites, "ciphersuites"), .type = CONF_STRING, .help = "of TLS 1.3"},
     {OPTION(broker_tls, psk, "psk"), .type = CONF_BOOL, .fallback = "false",
-	.help = "keys come from the authenticate chain"},
+	.help = "pre-shared keys, which come from the authenticate chain; the identity is the user "
+		"name"},
 };
 static const struct conf_schema tls_schema = {
     SCHEMA(tls_options, broker_tls), .check = broker_check_tls};
@@ -194,18 +205,23 @@ static const struct conf_option listener_options[] = {
     {OPTION(broker_listener, name, "name"), .type = CONF_STRING,
 	.help = "what logs and plugins call it; default: its bind"},
     {OPTION(broker_listener, bind, "bind"), .type = CONF_STRING, .fallback = "0.0.0.0:1883",
-	.help = "HOST:PORT, [IPV6]:PORT, PORT (all addresses) or unix:/path"},
+	.help = "HOST:PORT, [IPV6]:PORT, PORT (all addresses) or unix:/path (mode 0660, owner and "
+		"group are the broker's)"},
     {OPTION(broker_listener, protocol, "protocol"), .type = CONF_ENUM, .fallback = "mqtt",
-	.words = protocols, .help = "mqtt or websocket; this version has mqtt only"},
+	.words = protocols, .help = "mqtt or websocket"},
     {OPTION(broker_listener, path, "path"), .type = CONF_STRING, .fallback = "/mqtt",
-	.help = "of websocket only"},
+	.help = "of websocket only; null = any; sub-protocols are mqtt and mqttv3.1"},
     {OPTION(broker_listener, origins, "origins"), .type = CONF_STRINGS, .fallback = "[]",
-	.help = "of websocket only; empty = any"},
+	.help = "pages that may connect, of websocket only; empty = any"},
     {OPTION(broker_listener, proxy_protocol, "proxy_protocol"), .type = CONF_BOOL,
-	.fallback = "false", .help = "clients come through a proxy; not in this version"},
+	.fallback = "false",
+	.help =
+	    "clients come through a proxy of broker.trusted_proxies, which says by a PROXY header "
+	    "(version 1 or 2) who they are"},
     {OPTION(broker_listener, allow_anonymous, "allow_anonymous"), .type = CONF_ENUM,
 	.fallback = "auto", .words = automatic_truth,
-	.help = "auto, true or false; auto = true on loopback and unix sockets, else false"},
+	.help = "auto, true or false; auto = true on loopback and unix sockets without "
+		"proxy_protocol, else false"},
     {OPTION(broker_listener, protocol_versions, "protocol_versions"), .type = CONF_FLAGS,
 	.fallback = "[3.1, 3.1.1, 5.0]", .words = versions, .help = "versions of MQTT"},
     {OPTION(broker_listener, max_connections, "max_connections"), .type = CONF_INT, .fallback = "0",
@@ -215,7 +231,7 @@ static const struct conf_option listener_options[] = {
     {OPTION(broker_listener, username_as_client_id, "username_as_client_id"), .type = CONF_BOOL,
 	.fallback = "false", .help = "the user name takes the client id's place"},
     {OPTION(broker_listener, tls, "tls"), .type = CONF_STRUCT, .schema = &tls_schema,
-	.help = "this version has no TLS"},
+	.help = "TLS, if there is a certfile or psk"},
     {OPTION(broker_listener, limits, "limits"), .type = CONF_NODE, .schema = &conn_limits_schema,
 	.fallback = "{}", .help = "any key of limits, for this listener"},
     {OPTION(broker_listener, durability, "durability"), .type = CONF_NODE,

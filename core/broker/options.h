@@ -19,6 +19,14 @@
 
 enum { BROKER_AUTO = -1 }; /* `auto`, of sizes and truths */
 
+/* Whom trusted_proxies names. */
+struct broker_network {
+	uint8_t host[16];
+	uint8_t len;  /* of host: 4 or 16 */
+	uint8_t bits; /* of it that count */
+	bool is_unix; /* all who come through a unix socket */
+};
+
 /* `broker` */
 struct broker_general {
 	int64_t workers; /* BROKER_AUTO, or 1 … */
@@ -34,6 +42,7 @@ struct broker_general {
 	int64_t max_transit; /* bytes; BROKER_AUTO; 0: none */
 	const char *control;
 	struct conf_strings trusted_proxies;
+	const struct broker_network *trusted; /* made of them, as many */
 	int64_t stall_warn_ms;
 };
 
@@ -86,11 +95,12 @@ struct broker_durability {
 	struct conf_list filters; /* of struct conn_durability_filter */
 };
 
+/* Without certfile and psk there is no TLS. */
 struct broker_tls {
-	const char *certfile, *keyfile, *cafile, *crlfile;
+	const char *certfile, *keyfile, *cafile, *crlfile; /* paths, beside the file naming them */
 	bool require_certificate;
-	int64_t username_from;
-	int64_t min_version;
+	int64_t username_from; /* enum tls_username */
+	int64_t min_version;   /* enum tls_version */
 	const char *ciphers, *ciphersuites;
 	bool psk;
 };

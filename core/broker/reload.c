@@ -41,19 +41,23 @@ find_frozen(const struct broker_options *old, const struct broker_options *new)
 }
 
 static void
-refuse(const char *why)
+refuse(struct broker *broker, const char *why)
 {
+	char status[MAX_WHY + 64];
+
 	log_warning("reload refused, everything stays as it was: %s", why);
+	(void)snprintf(status, sizeof(status), "Ready; the last reload was refused: %s", why);
+	broker_service_ready(&broker->service, status);
 }
 
 /* A line of the log for each error. */
 static void
-refuse_errors(struct conf *conf)
+refuse_errors(struct broker *broker, struct conf *conf)
 {
 	struct buf text;
 	struct bytes rest;
 
-	refuse("the configuration has errors");
+	refuse(broker, "the configuration has errors");
 	buf_init(&text, SIZE_MAX);
 	conf_format_errors(conf, &text);
 	for (rest = buf_bytes(&text); rest.len != 0;) {
@@ -84,11 +88,12 @@ prepare(struct broker *broker, struct preparation *new)
 	new->has_sink = strcmp(new->options->log.to, broker->options->log.to) != 0;
 	if (new->has_sink &&
 	    broker_log_sink_open(&new->sink, new->options->log.to, why, sizeof(why)) != 0) {
-		refuse(why);
+		refuse(broker, why);
 		return false;
 	}
-	if (broker_doors_prepare(broker, new->options, &new->doors, why, sizeof(why)) != 0) {
-		refuse(why);
+	if (broker_doors_prepare(broker, new->conf, new->options, &new->doors, why, sizeof(why)) !=
+	    0) {
+		refuse(broker, why);
 		if (new->has_sink) {
 			broker_log_sink_close(&new->sink);
 		}
@@ -103,9 +108,14 @@ static void
 on_reloaded(struct broker *broker, bool any)
 {
 	(void)any;
-	if (broker->reload.is_again && broker->stopping.phase == BROKER_RUNNING) {
+	if (broker->stopping.phase != BROKER_RUNNING) {
+		return;
+	}
+	if (broker->reload.is_again) {
 		broker->reload.is_again = false;
 		broker_reload_run(broker);
+	} else {
+		broker_service_ready(&broker->service, "Ready");
 	}
 }
 
@@ -139,7 +149,7 @@ load(struct broker *broker, struct preparation *new)
 	new->options = broker_options_bind(
 	    new->conf, (struct broker_override){broker->setup.port, broker->setup.verbose});
 	if (new->options == NULL) {
-		refuse_errors(new->conf);
+		refuse_errors(broker, new->conf);
 		conf_unref(&new->conf);
 		return;
 	}
@@ -147,7 +157,7 @@ load(struct broker *broker, struct preparation *new)
 	if (frozen != NULL) {
 		(void)snprintf(
 		    why, sizeof(why), "%s cannot change while the broker runs; restart it", frozen);
-		refuse(why);
+		refuse(broker, why);
 		conf_unref(&new->conf);
 	} else if (prepare(broker, new)) {
 		commit(broker, new);
@@ -164,12 +174,13 @@ broker_reload_run(struct broker *broker)
 	if (broker->stopping.phase != BROKER_RUNNING) {
 		return;
 	}
-	if (broker->setup.conf_path == NULL) {
-		refuse("there is no configuration file");
-		return;
-	}
 	if (broker->reload.errands.open != 0) {
 		broker->reload.is_again = true;
+		return;
+	}
+	broker_service_reloading(&broker->service);
+	if (broker->setup.conf_path == NULL) {
+		refuse(broker, "there is no configuration file");
 		return;
 	}
 	new.conf = conf_load(broker->setup.conf_path, NULL);

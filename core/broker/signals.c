@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * TERM and INT stop, once more: at once; HUP reloads; USR1 opens the log again. On main, in a turn.
+ * They wait from the beginning of the process until there is somebody who handles them: to load
+ * what the store holds may take long, and a log that is rotated meanwhile must not end the broker.
  */
 #include <signal.h>
 
@@ -25,14 +27,35 @@ on_signal(struct worker *worker, int number, void *arg)
 	}
 }
 
+static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+enum { COUNT = sizeof(numbers) / sizeof(*numbers) };
+
+static void
+change_mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < COUNT; i++) {
+		sigaddset(&set, numbers[i]);
+	}
+	(void)sigprocmask(how, &set, NULL);
+}
+
+void
+broker_signals_hold(void)
+{
+	change_mask(SIG_BLOCK);
+}
+
 int
 broker_signals_start(struct broker *broker)
 {
-	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 	int result = 0;
 
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers) && result == 0; i++) {
+	for (size_t i = 0; i < COUNT && result == 0; i++) {
 		result = worker_on_signal(broker_main(broker), numbers[i], on_signal, broker);
 	}
+	change_mask(SIG_UNBLOCK);
 	return result;
 }

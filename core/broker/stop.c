@@ -179,6 +179,7 @@ broker_stop(struct broker *broker)
 		return;
 	}
 	log_info("stopping");
+	broker_service_stopping(&broker->service, timeout);
 	stopping->timer.fn = on_timer;
 	stopping->half_at_ms = context_current->mono_ms + timeout / 2;
 	stopping->end_at_ms = context_current->mono_ms + timeout;

@@ -11,15 +11,16 @@
 #include "base/clock.h"
 #include "broker/broker.h"
 
-enum { OPTION_DUMP = 256, PORT_MAX = 65535, MAX_WHY = 512 };
+enum { OPTION_DUMP = 256, OPTION_CORE_FILES, PORT_MAX = 65535, MAX_WHY = 512 };
 
 static const char usage[] =
-    "usage: avocet [-c FILE] [-p PORT] [-v] [-t] [--dump-config] [-V] [-h]\n"
+    "usage: avocet [-c FILE] [-p PORT] [-v] [-t] [--dump-config] [--core-files] [-V] [-h]\n"
     "  -c FILE        the configuration; default: /etc/avocet/avocet.yaml if it is there\n"
     "  -p PORT        the port of the first listener\n"
     "  -v             log everything\n"
     "  -t             check the configuration and say what would run\n"
     "  --dump-config  print the configuration with all defaults\n"
+    "  --core-files   let a crash leave a core file, with all the secrets in it\n"
     "  -V             print the version\n"
     "  -h             print this\n";
 
@@ -29,6 +30,7 @@ struct command {
 	bool verbose;
 	bool check;
 	bool dump;
+	bool core_files;
 };
 
 static int
@@ -54,8 +56,8 @@ parse_port(const char *text)
 static int
 parse(int argc, char **argv, struct command *command)
 {
-	static const struct option longs[] = {
-	    {"dump-config", no_argument, NULL, OPTION_DUMP}, {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {{"dump-config", no_argument, NULL, OPTION_DUMP},
+	    {"core-files", no_argument, NULL, OPTION_CORE_FILES}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:p:vtVh", longs, NULL)) != -1) {
@@ -78,6 +80,9 @@ parse(int argc, char **argv, struct command *command)
 			break;
 		case OPTION_DUMP:
 			command->dump = true;
+			break;
+		case OPTION_CORE_FILES:
+			command->core_files = true;
 			break;
 		case 'V':
 			puts("avocet " PACKAGE_VERSION);
@@ -124,6 +129,9 @@ main(int argc, char **argv)
 
 	if (status >= 0) {
 		return status;
+	}
+	if (!command.core_files) {
+		broker_keep_secrets();
 	}
 	conf = broker_conf_load(command.path, &path);
 	buf_init(&text, SIZE_MAX);

@@ -42,17 +42,24 @@ free_orphan(struct plugin_request *request)
 void
 conn_drop_question(struct conn *conn)
 {
-	if (conn->question != NULL) {
-		struct conn_question *question = conn->question;
+	struct conn_more *more = conn->more;
+	void *exchange;
 
-		conn->question = NULL;
+	if (more == NULL) {
+		return;
+	}
+	if (more->question != NULL) {
+		struct conn_question *question = more->question;
+
+		more->question = NULL;
 		question->conn = NULL;
 		/* While a question is open its exchange belongs to it. */
-		conn->exchange = NULL;
+		more->exchange = NULL;
 		plugin_end(&question->request, free_orphan);
 	}
-	free_exchange(conn->listener->plugins->authenticate, conn->exchange);
-	conn->exchange = NULL;
+	exchange = more->exchange;
+	more->exchange = NULL;
+	free_exchange(conn->listener->plugins->authenticate, exchange);
 }
 
 /* The claim, for a question before acceptance. */
@@ -105,10 +112,11 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 		request->password = keep(&question->input, &at, connect->password);
 		request->has_username = connect->has_username;
 		request->has_password = connect->has_password;
+		request->is_proven = connect->is_proven;
 	}
 	question->input.len = at;
-	request->exchange = conn->exchange;
-	conn->question = question;
+	request->exchange = conn_more_of(conn)->exchange;
+	conn->more->question = question;
 	return question;
 }
 
@@ -198,13 +206,13 @@ is_same_user(const struct conn *conn, const struct plugin_request *request)
 static void
 judge_reauth(struct conn *conn, const struct plugin_request *request)
 {
-	conn->reauth = CONN_REAUTH_NONE;
+	conn->more->reauth = CONN_REAUTH_NONE;
 	if (request->verdict == PLUGIN_ACCEPT && is_same_user(conn, request)) {
 		send_auth(conn, WIRE_REASON_SUCCESS, buf_bytes(&request->answer_data));
 	} else if (request->verdict == PLUGIN_CONTINUE) {
 		send_auth(
 		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
-		conn->reauth = CONN_REAUTH_EXCHANGE;
+		conn->more->reauth = CONN_REAUTH_EXCHANGE;
 	} else {
 		bool can_be_said =
 		    request->reason >= WIRE_REASON_FIRST_ERROR &&
@@ -227,10 +235,11 @@ judge(struct conn_question *question)
 	if (conn == NULL) {
 		return;
 	}
-	conn->question = NULL;
+	conn->more->question = NULL;
 	question->conn = NULL;
 	if (!is_will) {
-		conn->exchange = request->verdict == PLUGIN_CONTINUE ? request->exchange : NULL;
+		conn->more->exchange =
+		    request->verdict == PLUGIN_CONTINUE ? request->exchange : NULL;
 	}
 	if (is_will) {
 		if (request->verdict == PLUGIN_ACCEPT) {
@@ -248,6 +257,7 @@ judge(struct conn_question *question)
 		judge_connect(conn, request);
 	}
 	plugin_end(request, request->timed_out ? free_orphan : free_question);
+	conn_settle(conn);
 }
 
 static void
@@ -259,7 +269,7 @@ on_answer(struct plugin_request *request)
 static void
 put_question(struct conn *conn, struct plugin_authority *authority)
 {
-	struct conn_question *question = conn->question;
+	struct conn_question *question = conn->more->question;
 
 	question->request.done = on_answer;
 	if (conn->state != CONN_SERVING) {
@@ -283,17 +293,50 @@ knows_method(const struct plugin_authority *authority, struct bytes method)
 	return false;
 }
 
+/* The name that a certificate or a PSK proves takes the place of the claimed one. False: it was
+ * refused, since its certificate has no such name. */
+static bool
+take_proven_name(struct conn *conn)
+{
+	const struct stream_identity *identity = stream_identity(conn->peer.stream);
+	struct conn_connect *connect = conn->connect;
+
+	if (identity == NULL) {
+		return true;
+	}
+	if (identity->username.len != 0) {
+		connect->username = identity->username; /* lives as long as the stream */
+		connect->has_username = true;
+		connect->is_proven = true;
+		return true;
+	}
+	if (identity->has_certificate && conn->listener->needs_certificate_name) {
+		deny(conn, WIRE_REASON_BAD_USER_NAME_OR_PASSWORD,
+		    "the certificate has no name of the kind that username_from says");
+		return false;
+	}
+	return true;
+}
+
 void
 conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 {
 	struct plugin_authority *authority = conn->listener->plugins->authenticate;
 	struct conn_connect *connect = conn->connect;
-	bool claims = connect->has_username || connect->has_password || connect->has_method;
 	struct bytes data = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA);
+	bool claims;
 
+	if (!take_proven_name(conn)) {
+		return;
+	}
+	claims = connect->has_username || connect->has_password || connect->has_method;
 	if (connect->has_method &&
 	    (authority == NULL || !knows_method(authority, connect->method))) {
 		conn_refuse(conn, WIRE_REASON_BAD_AUTHENTICATION_METHOD, NULL);
+		return;
+	}
+	if (authority == NULL && connect->is_proven) {
+		conn_accepted(conn, NULL);
 		return;
 	}
 	if (authority == NULL || !claims) {
@@ -352,6 +395,7 @@ conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
 	bool serving = conn->state == CONN_SERVING;
 	struct bytes agreed = serving ? msg_client_method_of(conn->client) : conn->connect->method;
 	bool restart = packet->reason == WIRE_REASON_RE_AUTHENTICATE;
+	uint8_t reauth = conn->more != NULL ? conn->more->reauth : (uint8_t)CONN_REAUTH_NONE;
 
 	if (agreed.len == 0) {
 		refuse_auth(conn, "CONNECT had no Authentication Method"); /* [MQTT-4.12.0-6] */
@@ -361,14 +405,13 @@ conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
 		refuse_auth(conn, "another Authentication Method"); /* [MQTT-4.12.0-5] */
 		return;
 	}
-	if (restart != (serving && conn->reauth == CONN_REAUTH_NONE) ||
-	    packet->reason == WIRE_REASON_SUCCESS ||
-	    (serving && conn->reauth == CONN_REAUTH_ASKED)) {
+	if (restart != (serving && reauth == CONN_REAUTH_NONE) ||
+	    packet->reason == WIRE_REASON_SUCCESS || (serving && reauth == CONN_REAUTH_ASKED)) {
 		refuse_auth(conn, "this reason is not due");
 		return;
 	}
 	if (serving) {
-		conn->reauth = CONN_REAUTH_ASKED;
+		conn_more_of(conn)->reauth = CONN_REAUTH_ASKED;
 	} else {
 		peer_pause(&conn->peer, PEER_PAUSE_ROLE);
 	}

@@ -14,6 +14,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "conn/conn_int.h"
+#include "transport/proxy.h"
+#include "transport/tls.h"
+#include "transport/ws.h"
 #include "wire/reason.h"
 
 enum { POLL_MS = 5, MAX_SENTENCE = 256 };
@@ -175,7 +178,9 @@ conn_log(struct conn *conn, enum log_level level, uint8_t reason, const char *se
 	size_t count = 0;
 	char code[8];
 
-	fields[count++] = (struct log_field){"address", stream_peer_name(conn->peer.stream)};
+	fields[count++] = (struct log_field){"address", conn->client != NULL
+							    ? msg_client_address_of(conn->client)
+							    : stream_peer_name(conn->peer.stream)};
 	fields[count++] = (struct log_field){"client_id", client_id};
 	if (username.len != 0) {
 		fields[count++] = (struct log_field){"user", username};
@@ -192,7 +197,7 @@ conn_log(struct conn *conn, enum log_level level, uint8_t reason, const char *se
 
 void
 conn_open(struct conn_table *table, struct stream *stream, const struct conn_listener *listener,
-    struct conf *conf, bool is_local, conn_gone_fn *gone, void *gone_arg)
+    struct conf *conf, bool is_local, struct conn_gone *gone)
 {
 	struct conn *conn = mem_zalloc(sizeof(*conn));
 	const struct conn_limits *limits = listener->limits;
@@ -202,14 +207,11 @@ conn_open(struct conn_table *table, struct stream *stream, const struct conn_lis
 	conn->conf = conf != NULL ? conf_ref(conf) : NULL;
 	conn->is_local = is_local;
 	conn->gone = gone;
-	conn->gone_arg = gone_arg;
 	conn->sink.ops = &conn_sink_ops;
 	conn->sink.has_room = true;
-	list_init(&conn->publications);
-	conn->peer.decoder = (struct wire_decoder){.receiver = WIRE_SERVER,
-	    .lenient = limits->lenient,
-	    .max_packet_size = (uint32_t)limits->max_connect_size};
-	conn->peer.encoder.sender = WIRE_SERVER;
+	conn->peer.side = WIRE_SERVER;
+	conn->peer.lenient = limits->lenient;
+	conn->peer.max_packet_in = (uint32_t)limits->max_connect_size;
 	conn->peer.write_timeout_ms =
 	    limits->write_timeout_ms < UINT32_MAX ? (uint32_t)limits->write_timeout_ms : 0;
 	list_append(&table->conns, &conn->link);
@@ -237,6 +239,30 @@ conn_set_state(struct conn *conn, enum conn_state state)
 {
 	assert(conn->state != CONN_CLOSING);
 	conn->state = (uint8_t)state;
+}
+
+struct conn_more *
+conn_more_of(struct conn *conn)
+{
+	if (conn->more == NULL) {
+		conn->more = mem_zalloc(sizeof(*conn->more));
+		conn->more->conn = conn;
+	}
+	return conn->more;
+}
+
+void
+conn_settle(struct conn *conn)
+{
+	const struct conn_more *more = conn->more;
+	int64_t now_us = context_current->mono_ms * 1000;
+
+	if (more != NULL && more->question == NULL && more->subscribing == NULL &&
+	    more->exchange == NULL && !list_is_linked(&more->wait_link) &&
+	    more->rate_at_us <= now_us && more->bytes_at_us <= now_us &&
+	    more->reauth == CONN_REAUTH_NONE) {
+		mem_free(&conn->more);
+	}
 }
 
 void
@@ -323,6 +349,34 @@ count_end(const struct conn *conn, uint8_t reason)
 	}
 }
 
+/* Why a layer of the stream has failed, and which; NULL: none has. The lowest one is the cause. */
+static const char *
+stream_failure(const struct conn *conn, const char **layer_out)
+{
+	const struct stream *stream = conn->peer.stream;
+	const char *why = proxy_stream_error(stream);
+
+	*layer_out = "PROXY header";
+	if (why == NULL) {
+		why = tls_stream_error(stream);
+		*layer_out = "TLS";
+	}
+	if (why == NULL) {
+		why = ws_stream_error(stream);
+		*layer_out = "WebSocket";
+	}
+	return why;
+}
+
+/* Not just an end: a layer of the stream has refused it. */
+static bool
+has_failed(const struct conn *conn)
+{
+	const char *layer;
+
+	return conn->peer.lost && stream_failure(conn, &layer) != NULL;
+}
+
 void
 conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char *format, ...)
 {
@@ -346,7 +400,8 @@ conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char
 	/* Somebody who knocks and goes again without a word is a probe: not worth a line at info.
 	 */
 	conn_log(conn,
-	    conn->connect == NULL && conn->client == NULL && reason == WIRE_REASON_SUCCESS
+	    conn->connect == NULL && conn->client == NULL && reason == WIRE_REASON_SUCCESS &&
+		    !has_failed(conn)
 		? LOG_LEVEL_DEBUG
 	    : reason == WIRE_REASON_BAD_USER_NAME_OR_PASSWORD ||
 		    reason == WIRE_REASON_NOT_AUTHORIZED
@@ -358,7 +413,9 @@ conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char
 	leave_session(conn, how);
 	conn_drop_publications(conn);
 	conn_drop_subscribe(conn);
-	list_remove(&conn->wait_link);
+	if (conn->more != NULL) {
+		list_remove(&conn->more->wait_link);
+	}
 	conn->state = CONN_CLOSING;
 	peer_close(&conn->peer, conn->peer.lost);
 }
@@ -373,14 +430,17 @@ on_freed(struct peer *peer)
 	conn_drop_publications(conn);
 	conn_drop_subscribe(conn);
 	conn_free_connect(conn);
-	list_remove(&conn->wait_link);
+	if (conn->more != NULL) {
+		list_remove(&conn->more->wait_link);
+		mem_free(&conn->more);
+	}
 	list_remove(&conn->link);
 	if (conn->handle != 0) {
 		session_handle_free(table->house->options.sessions->directory, conn->handle);
 	}
 	atomic_fetch_sub_explicit(&table->count, 1, memory_order_relaxed);
 	if (conn->gone != NULL) {
-		conn->gone(conn->gone_arg);
+		conn->gone->fn(conn->gone);
 	}
 	msg_client_unref(&conn->client);
 	if (conn->conf != NULL) {
@@ -398,11 +458,11 @@ on_refused(struct conn *conn, const struct wire_outcome *outcome, const struct w
 		/* Enough of it was seen to answer in its own version [MQTT-3.1.2-1] [MQTT-3.1.2-2].
 		 */
 		if (packet->connect.is_mqtt) {
-			conn->peer.encoder.version =
-			    packet->connect.version != 0      ? packet->connect.version
-			    : packet->connect.level > WIRE_V5 ? (uint8_t)WIRE_V5
-							      : (uint8_t)WIRE_V311;
-			conn->peer.decoder.version = conn->peer.encoder.version;
+			unsigned version = packet->connect.version != 0 ? packet->connect.version
+					   : packet->connect.level > WIRE_V5 ? WIRE_V5
+									     : WIRE_V311;
+
+			conn->peer.version = version & 15U;
 			conn_send_connack(conn, reason, outcome->text);
 		}
 		counter_add(COUNTER_CONNECTS_REFUSED, 1);
@@ -424,9 +484,44 @@ on_deadline(struct conn *conn)
 	if (conn->state == CONN_DELAYED) {
 		conn_refuse(conn, conn->connect->refusal, conn->connect->refusal_text);
 	} else {
+		if (conn->state == CONN_NEW) {
+			counter_add(COUNTER_CLOSED_CONNECT_TIMEOUT, 1);
+		}
 		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS,
 		    conn->state == CONN_NEW ? "no CONNECT came in time"
 					    : "authentication took too long");
+	}
+}
+
+static void
+count_failure(const struct conn *conn)
+{
+	const struct stream *stream = conn->peer.stream;
+
+	if (conn->state != CONN_NEW) {
+		return;
+	}
+	if (proxy_stream_error(stream) != NULL) {
+		counter_add(COUNTER_PROXY_REFUSED, 1);
+	} else if (tls_stream_error(stream) != NULL) {
+		counter_add(COUNTER_TLS_HANDSHAKES_FAILED, stream_identity(stream) == NULL);
+	} else if (ws_stream_error(stream) != NULL) {
+		counter_add(COUNTER_WS_HANDSHAKES_FAILED, 1);
+	}
+}
+
+static void
+on_broken(struct conn *conn)
+{
+	const char *layer, *why = stream_failure(conn, &layer);
+
+	conn->peer.lost = true;
+	count_failure(conn);
+	if (why != NULL) {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS, "%s: %s", layer, why);
+	} else {
+		conn_close(
+		    conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS, "the connection broke");
 	}
 }
 
@@ -443,9 +538,7 @@ on_ended(struct peer *peer, enum peer_end end, const struct wire_outcome *outcom
 						: "the client closed");
 		break;
 	case PEER_BROKEN:
-		conn->peer.lost = true;
-		conn_close(
-		    conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS, "the connection broke");
+		on_broken(conn);
 		break;
 	case PEER_REFUSED:
 		on_refused(conn, outcome, packet);
@@ -524,7 +617,7 @@ conn_table_is_busy(const struct conn_table *table)
 		return true;
 	}
 	list_each (link, &table->conns) {
-		if (list_item(link, struct conn, link)->peer.acks.count != 0) {
+		if (peer_ack_count(&list_item(link, struct conn, link)->peer) != 0) {
 			return true;
 		}
 	}

@@ -52,17 +52,18 @@ void conn_table_free(struct conn_table **table);
 /* Any thread, approximate: connections the table holds, for handing out new ones. */
 unsigned conn_table_count(const struct conn_table *table);
 
-/* Called when a connection of a listener has gone (for max_connections and limits per address), on
- * its worker. */
-typedef void conn_gone_fn(void *arg);
+/* Who wants to know when a connection has gone (for max_connections and limits per address) puts
+ * this at the front of what is its own; called on the connection's worker. */
+struct conn_gone {
+	void (*fn)(struct conn_gone *gone);
+};
 
 /*
  * Own thread: a new connection. Takes the stream; listener is part of conf, which is referenced.
  * gone may be NULL.
  */
 void conn_open(struct conn_table *table, struct stream *stream,
-    const struct conn_listener *listener, struct conf *conf, bool is_local, conn_gone_fn *gone,
-    void *gone_arg);
+    const struct conn_listener *listener, struct conf *conf, bool is_local, struct conn_gone *gone);
 
 /* --- reload and shutdown, own thread (flow 10) --- */
 

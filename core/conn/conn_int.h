@@ -90,6 +90,7 @@ struct conn_connect {
 	const char *refusal_text; /* static */
 	bool has_will;
 	bool has_username, has_password, has_method;
+	bool is_proven; /* the user name, by the stream */
 	bool clean_start;
 	bool wants_response_information;
 	bool is_assigned;
@@ -101,13 +102,14 @@ struct conn_connect {
 /*
  * The publications of a connection that wait: they are carried out in the order in which they came,
  * whatever the order of the answers [MQTT-4.6.0-5], and when their connection has gone, too.
- * References: the connection and each publication that stands in it.
+ * References: the connection and each publication that stands in it. It goes when nothing waits.
  */
 struct conn_line {
 	struct list waiting;           /* of conn_publication.order */
 	struct list_link blocked_link; /* of table->blocked: the first waits for the store */
 	struct conn *conn;             /* NULL: it has gone */
 	struct conn_table *table;
+	uint32_t count;       /* of those that wait */
 	size_t bytes;         /* of payloads and properties that wait */
 	uint32_t ready_count; /* of those that wait */
 	uint32_t users;
@@ -123,35 +125,38 @@ struct conn_question {
 	struct buf input;       /* what method and data point to */
 };
 
+/* What matters only while something of it is under way. */
+struct conn_more {
+	struct conn *conn;
+	struct conn_question *question;     /* open */
+	struct open_subscribe *subscribing; /* a SUBSCRIBE that is asked about */
+	void *exchange;                     /* the authority's, between AUTH steps */
+	struct list_link wait_link;         /* of table->moving or rated */
+	int64_t rate_at_us;                 /* publications are allowed from here on (GCRA) */
+	int64_t bytes_at_us;
+	uint8_t reauth; /* enum conn_reauth */
+};
+
 struct conn {
 	struct peer peer; /* first */
 	struct session_sink sink;
 	struct conn_table *table;
 	struct conf *conf;
 	const struct conn_listener *listener;
-	struct session *session;            /* attached, from OPENED on */
-	struct msg_client *client;          /* from acceptance on */
-	struct conn_connect *connect;       /* until CONNACK */
-	struct conn_question *question;     /* open */
-	struct open_subscribe *subscribing; /* a SUBSCRIBE that is asked about */
-	void *exchange;                     /* the authority's, between AUTH steps */
-	struct list publications;           /* struct conn_publication: wait for an answer */
-	struct conn_line *line;             /* their order; NULL: none ever waited */
-	struct list_link link;              /* of the table */
-	struct list_link wait_link;         /* of table->moving or rated */
-	conn_gone_fn *gone;
-	void *gone_arg;
-	uint64_t handle;    /* 0: none yet */
-	int64_t rate_at_us; /* publications are allowed from here on (GCRA) */
-	int64_t bytes_at_us;
-	uint32_t connect_expiry_s; /* Session Expiry Interval of CONNECT */
+	struct session *session;      /* attached, from OPENED on */
+	struct msg_client *client;    /* from acceptance on */
+	struct conn_connect *connect; /* until CONNACK */
+	struct conn_more *more;       /* NULL: nothing of it is under way */
+	struct conn_line *line;       /* publications that wait; NULL: none */
+	struct list_link link;        /* of the table */
+	struct conn_gone *gone;       /* may be NULL */
+	uint64_t handle;              /* 0: none yet */
+	uint32_t connect_expiry_s;    /* Session Expiry Interval of CONNECT */
 	uint16_t prefix_len;
-	uint16_t publication_count;
-	uint8_t state;  /* enum conn_state */
-	uint8_t reauth; /* enum conn_reauth */
-	bool is_local;
-	bool claimed;
-	bool said_ignored_name;
+	uint8_t state; /* enum conn_state */
+	bool is_local : 1;
+	bool claimed : 1;
+	bool said_ignored_name : 1;
 };
 
 /* A PUBLISH that waits for an answer, for its turn, or for the store. */
@@ -161,7 +166,6 @@ struct conn_publication {
 	struct conn_table *table;
 	struct msg_client *client;
 	struct conn_line *line;
-	struct list_link link;     /* of conn->publications */
 	struct list_link order;    /* of line->waiting */
 	struct list_link all_link; /* of table->publications */
 	uint64_t ack;              /* its place in the FIFO (QoS 1) */
@@ -180,7 +184,7 @@ conn_of_peer(struct peer *peer)
 static inline uint8_t
 conn_version(const struct conn *conn)
 {
-	return conn->peer.decoder.version;
+	return conn->peer.version;
 }
 
 static inline const struct conn_limits *
@@ -199,6 +203,9 @@ void conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const
 void conn_log(struct conn *conn, enum log_level level, uint8_t reason, const char *sentence);
 void conn_free_connect(struct conn *conn);
 extern const struct peer_ops conn_peer_ops;
+/* Makes it; and: drops it when nothing of it is under way. */
+struct conn_more *conn_more_of(struct conn *conn);
+void conn_settle(struct conn *conn);
 /* Sets the state; dies on an impossible step. */
 void conn_set_state(struct conn *conn, enum conn_state state);
 

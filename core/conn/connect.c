@@ -195,7 +195,7 @@ copy_numbers(struct conn *conn, const struct wire_connect *packet)
 		    (uint16_t)wire_props_number(props, WIRE_TOPIC_ALIAS_MAXIMUM, 0);
 		connect->wants_response_information =
 		    wire_props_number(props, WIRE_REQUEST_RESPONSE_INFORMATION, 0) == 1;
-		conn->peer.encoder.omit_problem_information =
+		conn->peer.omit_problem_information =
 		    wire_props_number(props, WIRE_REQUEST_PROBLEM_INFORMATION, 1) == 0;
 	} else {
 		/* CleanSession 0 is a session without an end [mqtt5-tables 6]. */
@@ -203,7 +203,7 @@ copy_numbers(struct conn *conn, const struct wire_connect *packet)
 	}
 	connect->expiry_s = capped_expiry(limits, connect->expiry_asked_s);
 	conn->connect_expiry_s = connect->expiry_asked_s;
-	conn->peer.encoder.max_packet_size = connect->max_packet_size;
+	conn->peer.max_packet_out = connect->max_packet_size;
 }
 
 /* --- checks; each refuses and says false --- */
@@ -325,8 +325,8 @@ conn_on_connect(struct conn *conn, const struct wire_connect *packet)
 {
 	conn->connect = mem_zalloc(sizeof(*conn->connect));
 	conn->connect->conn = conn;
-	conn->peer.decoder.version = conn->peer.encoder.version = packet->version;
-	conn->peer.decoder.max_packet_size = (uint32_t)conn_limits_of(conn)->max_packet_size;
+	conn->peer.version = packet->version & 15U;
+	conn->peer.max_packet_in = (uint32_t)conn_limits_of(conn)->max_packet_size;
 	copy_texts(conn->connect, packet);
 	copy_numbers(conn, packet);
 	conn->handle = session_handle_new(conn->table->house->options.sessions->directory,
@@ -365,7 +365,7 @@ conn_accepted(struct conn *conn, const struct plugin_request *answer)
 {
 	struct conn_connect *connect = conn->connect;
 	struct msg_client_parts client = {.version = conn_version(conn),
-	    .authenticated = answer != NULL,
+	    .authenticated = answer != NULL || connect->is_proven,
 	    .listener = bytes_of(conn->listener->name),
 	    .address = stream_peer_name(conn->peer.stream),
 	    .prefix = bytes_of(conn->listener->mount_point),
@@ -376,10 +376,13 @@ conn_accepted(struct conn *conn, const struct plugin_request *answer)
 		    conn, WIRE_REASON_CLIENT_IDENTIFIER_NOT_VALID, "there is no client identifier");
 		return;
 	}
+	if (client.authenticated) {
+		client.username = connect->username;
+	}
 	if (answer != NULL) {
-		client.username = answer->answer_username.len != 0
-				      ? buf_bytes(&answer->answer_username)
-				      : connect->username;
+		if (answer->answer_username.len != 0) {
+			client.username = buf_bytes(&answer->answer_username);
+		}
 		buf_append_bytes(&connect->auth_data, buf_bytes(&answer->answer_data));
 	}
 	conn->client = msg_client_new(&client);

@@ -46,6 +46,7 @@ serve(struct conn *conn)
 		peer_set_keep_alive(&conn->peer, (uint32_t)connect->keep_alive * 1500);
 	}
 	conn_free_connect(conn);
+	conn_settle(conn);
 	session_serve(conn->session);
 	peer_resume(&conn->peer, PEER_PAUSE_ROLE);
 }
@@ -169,6 +170,7 @@ void
 conn_go_home(struct conn *conn)
 {
 	struct conn_table *table = conn->table;
+	uint64_t claim;
 	uint16_t home;
 
 	if (!seal_will(conn)) {
@@ -176,7 +178,8 @@ conn_go_home(struct conn *conn)
 		return;
 	}
 	session_directory_claim(table->house->options.sessions->directory, conn->client,
-	    preferred_home(conn), &home, &conn->sink.claim);
+	    preferred_home(conn), &home, &claim);
+	conn->sink.claim = claim & INT64_MAX;
 	conn->claimed = true;
 	if (home == worker_index(table->worker)) {
 		open_session(conn);
@@ -184,7 +187,7 @@ conn_go_home(struct conn *conn)
 	}
 	conn_set_state(conn, CONN_MOVING);
 	conn->connect->home = home;
-	list_append(&table->moving, &conn->wait_link);
+	list_append(&table->moving, &conn_more_of(conn)->wait_link);
 	worker_again(table->worker);
 }
 
@@ -226,7 +229,7 @@ move(struct conn_table *table, struct conn *conn)
 	vec_push(&table->moved, (struct conn_moved){conn->handle, home});
 	conn->connect->mail.run = on_arrival;
 	mail_send(table->worker, target->worker, &conn->connect->mail,
-	    (uint32_t)sizeof(*conn) + conn->peer.tail_len);
+	    (uint32_t)sizeof(*conn) + peer_tail_len(&conn->peer));
 }
 
 void
@@ -237,7 +240,7 @@ conn_move_phase(struct worker *worker, void *arg)
 
 	(void)worker;
 	while ((link = list_take_first(&table->moving)) != NULL) {
-		move(table, list_item(link, struct conn, wait_link));
+		move(table, list_item(link, struct conn_more, wait_link)->conn);
 	}
 }
 

@@ -115,13 +115,12 @@ judge_topic(const struct conn *conn, struct bytes topic)
 static bool
 check_quota(struct conn *conn)
 {
-	const struct peer_acks *acks = &conn->peer.acks;
 	size_t max = (size_t)conn_limits_of(conn)->session.receive_maximum;
 	/* An id counts until its PUBCOMP, which waits for the store where that promises something.
 	 */
 	size_t ids =
 	    session_inbound_quota(conn->session, conn->listener->durability.mode == ROUTE_COMMIT);
-	size_t open = acks->publishes - acks->pubrecs + ids;
+	size_t open = peer_ack_publishes(&conn->peer) - peer_ack_pubrecs(&conn->peer) + ids;
 
 	if (conn_version(conn) == WIRE_V5 && open >= max) {
 		conn_close(
@@ -138,7 +137,8 @@ static void
 stop_if_owing(struct conn *conn)
 {
 	if (conn_version(conn) != WIRE_V5 &&
-	    conn->peer.acks.publishes >= (uint32_t)conn_limits_of(conn)->session.receive_maximum) {
+	    peer_ack_publishes(&conn->peer) >=
+		(uint32_t)conn_limits_of(conn)->session.receive_maximum) {
 		peer_pause(&conn->peer, PEER_PAUSE_OWING);
 	}
 }
@@ -171,22 +171,24 @@ stop_for_rate(struct conn *conn, size_t size)
 {
 	const struct conn_limits *limits = conn_limits_of(conn);
 	int64_t now = now_us();
+	struct conn_more *more;
 
 	if (limits->max_publish_rate == 0 && limits->max_publish_bytes_rate == 0) {
 		return;
 	}
-	conn->rate_at_us = conn->rate_at_us > now ? conn->rate_at_us : now;
-	conn->bytes_at_us = conn->bytes_at_us > now ? conn->bytes_at_us : now;
+	more = conn_more_of(conn);
+	more->rate_at_us = more->rate_at_us > now ? more->rate_at_us : now;
+	more->bytes_at_us = more->bytes_at_us > now ? more->bytes_at_us : now;
 	if (limits->max_publish_rate != 0) {
-		conn->rate_at_us += 1000000 / limits->max_publish_rate;
+		more->rate_at_us += 1000000 / limits->max_publish_rate;
 	}
 	if (limits->max_publish_bytes_rate != 0) {
-		conn->bytes_at_us += (int64_t)size * 1000000 / limits->max_publish_bytes_rate;
+		more->bytes_at_us += (int64_t)size * 1000000 / limits->max_publish_bytes_rate;
 	}
-	if (conn->rate_at_us > now + BURST_US || conn->bytes_at_us > now + BURST_US) {
+	if (more->rate_at_us > now + BURST_US || more->bytes_at_us > now + BURST_US) {
 		peer_pause(&conn->peer, PEER_PAUSE_RATE);
-		if (!list_is_linked(&conn->wait_link)) {
-			list_append(&conn->table->rated, &conn->wait_link);
+		if (!list_is_linked(&more->wait_link)) {
+			list_append(&conn->table->rated, &more->wait_link);
 		}
 	}
 }
@@ -197,11 +199,11 @@ conn_unrate(struct conn_table *table)
 	int64_t now = now_us();
 
 	list_each (link, &table->rated) {
-		struct conn *conn = list_item(link, struct conn, wait_link);
+		struct conn_more *more = list_item(link, struct conn_more, wait_link);
 
-		if (conn->rate_at_us <= now + BURST_US && conn->bytes_at_us <= now + BURST_US) {
+		if (more->rate_at_us <= now + BURST_US && more->bytes_at_us <= now + BURST_US) {
 			list_remove(link);
-			peer_resume(&conn->peer, PEER_PAUSE_RATE);
+			peer_resume(&more->conn->peer, PEER_PAUSE_RATE);
 		}
 	}
 }
@@ -315,7 +317,13 @@ unref_line(struct conn_line **line_at)
 	struct conn_line *line = *line_at;
 
 	*line_at = NULL;
-	if (--line->users == 0) {
+	line->users--;
+	if (line->users == 1 && line->conn != NULL && !list_is_linked(&line->blocked_link)) {
+		/* The connection's own is the last. */
+		line->conn->line = NULL;
+		line->users = 0;
+	}
+	if (line->users == 0) {
 		list_remove(&line->blocked_link);
 		mem_free(&line);
 	}
@@ -333,6 +341,7 @@ join_line(struct conn *conn, struct conn_publication *open)
 	}
 	open->line = conn->line;
 	open->line->users++;
+	open->line->count++;
 	list_append(&open->line->waiting, &open->order);
 	open->size = open->publication.draft.payload.len + open->publication.draft.props.len;
 	open->line->bytes += open->size;
@@ -366,12 +375,9 @@ forget(struct conn_publication *open)
 	list_remove(&open->order);
 	open->line->bytes -= open->size;
 	open->line->ready_count -= open->is_ready;
+	open->line->count--;
 	unref_line(&open->line);
-	if (open->conn != NULL) {
-		list_remove(&open->link);
-		open->conn->publication_count--;
-		open->conn = NULL;
-	}
+	open->conn = NULL;
 }
 
 static struct session *
@@ -385,10 +391,11 @@ session_of(const struct conn_publication *open)
 static bool
 is_full(const struct conn *conn)
 {
-	int64_t count = conn->publication_count;
+	const struct conn_line *line = conn->line;
+	int64_t count = line != NULL ? line->count : 0;
 
-	if (is_blocked(conn->line)) {
-		count -= conn->line->ready_count;
+	if (is_blocked(line)) {
+		count -= line->ready_count;
 	}
 	return count >= conn_limits_of(conn)->max_pending;
 }
@@ -396,7 +403,7 @@ is_full(const struct conn *conn)
 void
 conn_resume_pending(struct conn *conn)
 {
-	if (conn->subscribing == NULL && !is_full(conn)) {
+	if ((conn->more == NULL || conn->more->subscribing == NULL) && !is_full(conn)) {
 		peer_resume(&conn->peer, PEER_PAUSE_PENDING);
 	}
 }
@@ -556,16 +563,14 @@ on_ready(struct route_publication *publication)
 void
 conn_drop_publications(struct conn *conn)
 {
-	struct list_link *link;
-
-	while ((link = list_take_first(&conn->publications)) != NULL) {
-		list_item(link, struct conn_publication, link)->conn = NULL;
+	if (conn->line == NULL) {
+		return;
 	}
-	conn->publication_count = 0;
-	if (conn->line != NULL) {
-		conn->line->conn = NULL;
-		unref_line(&conn->line);
+	list_each (link, &conn->line->waiting) {
+		list_item(link, struct conn_publication, order)->conn = NULL;
 	}
+	conn->line->conn = NULL;
+	unref_line(&conn->line);
 }
 
 void
@@ -605,9 +610,7 @@ open_new(
 		free_publication(&open->publication.request);
 		return NULL;
 	}
-	list_append(&conn->publications, &open->link);
 	list_append(&conn->table->publications, &open->all_link);
-	conn->publication_count++;
 	join_line(conn, open);
 	if (open->qos != 0) {
 		open->ack = peer_ack_begin(

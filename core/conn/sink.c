@@ -27,7 +27,9 @@ on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 	enum session_offer offer = peer_send_publish(&conn->peer, delivery,
 	    conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
 
-	sink->has_room = !conn->peer.was_full;
+	if (conn->peer.was_full) {
+		sink->has_room = false;
+	}
 	return offer;
 }
 

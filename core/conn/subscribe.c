@@ -167,13 +167,16 @@ carry_out(struct open_subscribe *open)
 	if (conn == NULL) {
 		return;
 	}
-	conn->subscribing = NULL;
+	if (conn->more != NULL) {
+		conn->more->subscribing = NULL;
+	}
 	if (conn->listener->durability.mode != ROUTE_COMMIT) {
 		ticket = 0;
 	}
 	peer_ack_know_many(&conn->peer, open->ack, open->reasons, open->count, ticket);
 	open->reasons = NULL;
 	conn_resume_pending(conn);
+	conn_settle(conn);
 }
 
 static void
@@ -216,11 +219,9 @@ conn_free_subscribes(struct conn_table *table)
 void
 conn_drop_subscribe(struct conn *conn)
 {
-	if (conn->subscribing != NULL) {
-		struct open_subscribe *open = conn->subscribing;
-
-		open->conn = NULL;
-		conn->subscribing = NULL;
+	if (conn->more != NULL && conn->more->subscribing != NULL) {
+		conn->more->subscribing->conn = NULL;
+		conn->more->subscribing = NULL;
 	}
 }
 
@@ -301,8 +302,8 @@ conn_on_subscribe(struct conn *conn, const struct wire_subscribe *packet)
 	}
 	open = open_new(conn, packet);
 	open->ack = peer_ack_begin(&conn->peer, WIRE_SUBACK, packet->packet_id);
-	conn->subscribing = open;
 	if (authority != NULL) {
+		conn_more_of(conn)->subscribing = open;
 		show_full_filters(open, packet->filters.len);
 		open->request.question = PLUGIN_SUBSCRIBE;
 		open->request.done = on_answer;

@@ -198,6 +198,17 @@ worker_on_stop(struct worker *worker, worker_fn *fn, void *arg)
 }
 
 void
+worker_lend(struct worker *worker, worker_fn *fn, void *arg)
+{
+	struct context *before = context_current;
+
+	context_current = &worker->context;
+	worker_update_time(worker);
+	fn(worker, arg);
+	context_current = before;
+}
+
+void
 worker_again(struct worker *worker)
 {
 	worker->is_again = true;

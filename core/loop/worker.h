@@ -86,6 +86,10 @@ void worker_on_phase(struct worker *worker, enum worker_phase phase, worker_fn *
 void worker_on_start(struct worker *worker, worker_fn *fn, void *arg);
 void worker_on_stop(struct worker *worker, worker_fn *fn, void *arg);
 
+/* Before loop_start: fn runs at once, in the context of the worker, with its log, counters and
+ * time. For what is loaded before there are threads. */
+void worker_lend(struct worker *worker, worker_fn *fn, void *arg);
+
 /* Own thread: another turn follows this one without sleeping. */
 void worker_again(struct worker *worker);
 

@@ -12,7 +12,7 @@
 #include "peer/peer.h"
 
 enum {
-	FIRST_CAP = 8,
+	FIRST_CAP = 4,
 	MANY = 4096, /* entries from which on nothing more is read until some have left */
 };
 
@@ -22,19 +22,33 @@ entry_at(const struct peer_acks *acks, uint64_t number)
 	return &acks->ring[number & (acks->cap - 1)];
 }
 
-void
-peer_acks_fini(struct peer *peer)
+static struct peer_acks *
+make(struct peer *peer)
 {
-	struct peer_acks *acks = &peer->acks;
+	if (peer->acks == NULL) {
+		peer->acks = mem_zalloc(sizeof(*peer->acks));
+		peer->acks->peer = peer;
+	}
+	return peer->acks;
+}
 
+void
+peer_acks_free(struct peer *peer)
+{
+	struct peer_acks *acks = peer->acks;
+
+	if (acks == NULL) {
+		return;
+	}
 	if (list_is_linked(&acks->wait.link)) {
 		store_wait_cancel(peer->room->port, &acks->wait);
 	}
+	list_remove(&acks->withheld_link);
 	for (uint32_t i = 0; i < acks->count; i++) {
 		mem_free(&entry_at(acks, acks->first + i)->reasons);
 	}
 	mem_free(&acks->ring);
-	acks->count = acks->cap = acks->publishes = 0;
+	mem_free(&peer->acks);
 }
 
 static void
@@ -60,14 +74,15 @@ answers_publish(enum wire_type type)
 uint64_t
 peer_ack_begin(struct peer *peer, enum wire_type type, uint16_t packet_id)
 {
-	struct peer_acks *acks = &peer->acks;
+	struct peer_acks *acks = make(peer);
 	uint64_t number;
 
 	if (acks->count == acks->cap) {
 		grow(acks);
 	}
 	number = acks->first + acks->count++;
-	*entry_at(acks, number) = (struct peer_ack){.packet_id = packet_id, .type = (uint8_t)type};
+	*entry_at(acks, number) =
+	    (struct peer_ack){.packet_id = packet_id, .type = (unsigned)type & 0x7fU};
 	acks->publishes += answers_publish(type);
 	acks->pubrecs += type == WIRE_PUBREC;
 	/* What repeats itself (a resent PUBLISH, PUBREL) is in no quota. */
@@ -80,9 +95,9 @@ peer_ack_begin(struct peer *peer, enum wire_type type, uint16_t packet_id)
 void
 peer_ack_know(struct peer *peer, uint64_t number, uint8_t reason, uint64_t ticket)
 {
-	struct peer_ack *ack = entry_at(&peer->acks, number);
+	struct peer_ack *ack = entry_at(peer->acks, number);
 
-	assert(number >= peer->acks.first && number - peer->acks.first < peer->acks.count);
+	assert(number >= peer->acks->first && number - peer->acks->first < peer->acks->count);
 	ack->reason = reason;
 	ack->ticket = ticket;
 	ack->known = true;
@@ -93,7 +108,7 @@ void
 peer_ack_know_many(
     struct peer *peer, uint64_t number, uint8_t *reasons, uint32_t count, uint64_t ticket)
 {
-	struct peer_ack *ack = entry_at(&peer->acks, number);
+	struct peer_ack *ack = entry_at(peer->acks, number);
 
 	ack->reasons = reasons;
 	ack->reason_count = count;
@@ -104,9 +119,9 @@ void
 peer_ack_know_id(
     struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason, uint64_t ticket)
 {
-	struct peer_acks *acks = &peer->acks;
+	struct peer_acks *acks = peer->acks;
 
-	for (uint32_t i = 0; i < acks->count; i++) {
+	for (uint32_t i = 0; acks != NULL && i < acks->count; i++) {
 		struct peer_ack *ack = entry_at(acks, acks->first + i);
 
 		if (ack->type == type && ack->packet_id == packet_id && !ack->known) {
@@ -122,7 +137,7 @@ void
 peer_ack(
     struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason, uint64_t ticket)
 {
-	if (peer->acks.count == 0 && !peer->room->withhold &&
+	if (peer->acks == NULL && !peer->room->withhold &&
 	    (ticket == 0 || store_is_durable(peer->room->port, ticket))) {
 		peer_send_ack(peer, type, packet_id, reason);
 		return;
@@ -148,23 +163,23 @@ send_entry(struct peer *peer, struct peer_ack *ack)
 static void
 on_durable(struct store_wait *wait)
 {
-	peer_acks_release(list_item(wait, struct peer, acks.wait));
+	peer_acks_release(list_item(wait, struct peer_acks, wait)->peer);
 }
 
 void
 peer_acks_release(struct peer *peer)
 {
-	struct peer_acks *acks = &peer->acks;
+	struct peer_acks *acks = peer->acks;
 
-	while (acks->count != 0 && peer->state == PEER_OPEN) {
+	while (acks != NULL && acks->count != 0 && peer->state == PEER_OPEN) {
 		struct peer_ack *ack = entry_at(acks, acks->first);
 
 		if (!ack->known) {
 			return;
 		}
 		if (answers_publish((enum wire_type)ack->type) && peer->room->withhold) {
-			if (!list_is_linked(&peer->withheld_link)) {
-				list_append(&peer->room->withheld, &peer->withheld_link);
+			if (!list_is_linked(&acks->withheld_link)) {
+				list_append(&peer->room->withheld, &acks->withheld_link);
 			}
 			return;
 		}
@@ -183,5 +198,8 @@ peer_acks_release(struct peer *peer)
 		if ((peer->paused & PEER_PAUSE_OWING) != 0) {
 			peer_resume(peer, PEER_PAUSE_OWING);
 		}
+	}
+	if (acks != NULL && acks->count == 0) {
+		peer_acks_free(peer);
 	}
 }

@@ -2,7 +2,8 @@
 /*
  * The FIFO of acknowledgements of a connection: PUBACK, PUBREC, PUBCOMP, SUBACK and UNSUBACK leave
  * in the order of the packets they answer, each when its verdict is known and what it promises is
- * durable. Entries are named by a number that rises. It dies with its connection.
+ * durable. Entries are named by a number that rises while there are any. It is there only as long
+ * as something waits, and dies with its connection.
  */
 #ifndef PEER_ACKS_H
 #define PEER_ACKS_H
@@ -20,22 +21,24 @@ struct peer_ack {
 	uint8_t *reasons; /* of SUBACK and UNSUBACK; owned */
 	uint32_t reason_count;
 	uint16_t packet_id;
-	uint8_t type; /* enum wire_type */
 	uint8_t reason;
-	bool known; /* the verdict is there */
+	uint8_t type : 7; /* enum wire_type */
+	bool known : 1;   /* the verdict is there */
 };
 
 struct peer_acks {
-	struct peer_ack *ring; /* cap entries, a power of two; NULL when never used */
+	struct peer *peer;
+	struct peer_ack *ring; /* cap entries, a power of two */
 	uint64_t first;        /* number of the oldest */
 	uint32_t count;
 	uint32_t cap;
 	uint32_t publishes; /* how many of them are PUBACK or PUBREC … */
 	uint32_t pubrecs;   /* … and of these PUBREC */
 	struct store_wait wait;
+	struct list_link withheld_link; /* of room->withheld */
 };
 
-void peer_acks_fini(struct peer *peer);
+void peer_acks_free(struct peer *peer);
 
 /* An acknowledgement that will be due; its number. */
 uint64_t peer_ack_begin(struct peer *peer, enum wire_type type, uint16_t packet_id);

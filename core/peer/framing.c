@@ -27,6 +27,7 @@ enum {
 static size_t
 handle(struct peer *peer, struct bytes input, bool *more_out)
 {
+	struct wire_decoder decoder = peer_decoder(peer);
 	size_t used = 0;
 	int left = PACKETS_PER_PASS;
 
@@ -43,11 +44,11 @@ handle(struct peer *peer, struct bytes input, bool *more_out)
 			*more_out = true;
 			break;
 		}
-		outcome = wire_decode(&peer->decoder, rest, &packet);
+		outcome = wire_decode(&decoder, rest, &packet);
 		if (outcome.status == WIRE_MORE) {
 			break;
 		}
-		peer->read_at_ms = context_current->mono_ms;
+		peer->read_at = (uint32_t)context_current->mono_ms;
 		if (outcome.status == WIRE_REFUSED) {
 			peer->ops->ended(peer, PEER_REFUSED, &outcome, &packet);
 			break;
@@ -59,6 +60,9 @@ handle(struct peer *peer, struct bytes input, bool *more_out)
 		counter_add(COUNTER_PACKETS_RECEIVED, 1);
 		used += outcome.size;
 		peer->ops->packet(peer, &packet);
+		if (packet.type == WIRE_CONNECT) {
+			decoder = peer_decoder(peer); /* the version is known now */
+		}
 	}
 	*more_out = *more_out || (peer->paused != 0 && used < input.len);
 	return used;
@@ -68,41 +72,40 @@ handle(struct peer *peer, struct bytes input, bool *more_out)
 static void
 keep_tail(struct peer *peer, struct bytes rest)
 {
+	struct peer_tail *tail = peer->tail;
+
 	if (rest.len == 0 || peer->state != PEER_OPEN) {
 		mem_free(&peer->tail);
-		peer->tail_len = peer->tail_cap = 0;
 		return;
 	}
-	if (peer->tail_cap < rest.len) {
-		uint8_t *tail = mem_alloc(rest.len);
-
-		memcpy(tail, rest.data, rest.len);
+	if (tail == NULL || tail->cap < rest.len) {
+		tail = mem_alloc(sizeof(*tail) + rest.len);
+		memcpy(tail->data, rest.data, rest.len);
 		mem_free(&peer->tail);
 		peer->tail = tail;
-		peer->tail_cap = (uint32_t)rest.len;
+		tail->cap = (uint32_t)rest.len;
 	} else {
-		memmove(peer->tail, rest.data, rest.len);
+		memmove(tail->data, rest.data, rest.len);
 	}
-	peer->tail_len = (uint32_t)rest.len;
+	tail->len = (uint32_t)rest.len;
 }
 
 /* Room for more bytes of a big packet in the tail; false without memory. */
 static bool
 grow_tail(struct peer *peer)
 {
-	size_t cap =
-	    peer->tail_cap < FIRST_BIG_CAP / 2 ? FIRST_BIG_CAP : 2 * (size_t)peer->tail_cap;
-	uint8_t *tail;
+	struct peer_tail *tail = peer->tail;
+	size_t cap = tail->cap < FIRST_BIG_CAP / 2 ? FIRST_BIG_CAP : 2 * (size_t)tail->cap;
 
-	if (peer->tail_cap - peer->tail_len >= WORKER_SCRATCH_SIZE / 4) {
+	if (tail->cap - tail->len >= WORKER_SCRATCH_SIZE / 4) {
 		return true;
 	}
-	tail = mem_try_realloc(peer->tail, cap);
+	tail = mem_try_realloc(tail, sizeof(*tail) + cap);
 	if (tail == NULL) {
 		return false;
 	}
 	peer->tail = tail;
-	peer->tail_cap = (uint32_t)cap;
+	tail->cap = (uint32_t)cap;
 	return true;
 }
 
@@ -110,26 +113,26 @@ grow_tail(struct peer *peer)
 static size_t
 most_input(const struct peer *peer, size_t room)
 {
-	size_t most = peer->decoder.max_packet_size;
+	size_t most = peer->max_packet_in;
 
-	return peer->decoder.version == 0 && most != 0 && most < room ? most : room;
+	return peer->version == 0 && most != 0 && most < room ? most : room;
 }
 
 /* Where the input of this pass is, with what could be read; false: the peer is over. */
 static bool
 gather(struct peer *peer, struct bytes *input_out, bool *again_out)
 {
+	size_t len = peer_tail_len(peer), room;
 	uint8_t *at;
-	size_t room;
 	long n = ERR_AGAIN;
 
-	if (peer->tail_whole) {
-		at = peer->tail;
-		room = peer->tail_len;
-	} else if (peer->tail_len < BIG) {
+	if (peer->tail_whole && peer->tail != NULL) {
+		at = peer->tail->data;
+		room = len;
+	} else if (len < BIG) {
 		at = worker_scratch(peer->room->worker);
-		if (peer->tail_len != 0) {
-			memcpy(at, peer->tail, peer->tail_len);
+		if (len != 0) {
+			memcpy(at, peer->tail->data, len);
 		}
 		room = most_input(peer, WORKER_SCRATCH_SIZE);
 	} else {
@@ -137,12 +140,12 @@ gather(struct peer *peer, struct bytes *input_out, bool *again_out)
 			peer_fail(peer, PEER_BROKEN);
 			return false;
 		}
-		at = peer->tail;
-		room = peer->tail_cap;
+		at = peer->tail->data;
+		room = peer->tail->cap;
 	}
-	if (room > peer->tail_len) {
-		room -= peer->tail_len;
-		n = stream_read(peer->stream, at + peer->tail_len, room);
+	if (room > len) {
+		room -= len;
+		n = stream_read(peer->stream, at + len, room);
 	}
 	if (n == 0 || (n < 0 && n != ERR_AGAIN)) {
 		peer->eof = true;
@@ -151,7 +154,7 @@ gather(struct peer *peer, struct bytes *input_out, bool *again_out)
 	}
 	n = n > 0 ? n : 0;
 	counter_add(COUNTER_BYTES_RECEIVED, (uint64_t)n);
-	*input_out = bytes_make(at, peer->tail_len + (size_t)n);
+	*input_out = bytes_make(at, len + (size_t)n);
 	/* Handled without reading: there may be more to read. A full read: likewise. */
 	*again_out = peer->tail_whole || (size_t)n == room;
 	return true;
@@ -168,7 +171,7 @@ peer_look(struct peer *peer)
 	uint8_t *at = worker_scratch(peer->room->worker);
 	long n;
 
-	if (peer->tail_len != 0) {
+	if (peer->tail != NULL) {
 		return;
 	}
 	n = stream_read(peer->stream, at, LOOK_SIZE);

@@ -16,31 +16,40 @@ peer_pool_init(struct peer_pool *pool)
 	*pool = (struct peer_pool){0};
 }
 
+static void
+empty_shelf(struct peer_shelf *shelf)
+{
+	while (shelf->free != NULL) {
+		struct peer_chunk *chunk = shelf->free;
+
+		shelf->free = chunk->next;
+		mem_free(&chunk);
+	}
+	shelf->count = 0;
+}
+
 void
 peer_pool_fini(struct peer_pool *pool)
 {
-	while (pool->free != NULL) {
-		struct peer_chunk *chunk = pool->free;
-
-		pool->free = chunk->next;
-		mem_free(&chunk);
-	}
-	pool->count = 0;
+	empty_shelf(&pool->large);
+	empty_shelf(&pool->small);
 }
 
 static struct peer_chunk *
-chunk_new(struct peer_pool *pool, size_t size)
+chunk_new(struct peer_pool *pool, size_t size, bool is_first)
 {
-	struct peer_chunk *chunk;
+	bool is_small = is_first && size <= PEER_SMALL_SIZE;
+	struct peer_shelf *shelf = is_small ? &pool->small : &pool->large;
+	size_t cap = is_small ? PEER_SMALL_SIZE : PEER_CHUNK_SIZE;
+	struct peer_chunk *chunk = shelf->free;
 
-	if (size <= PEER_CHUNK_SIZE && pool->free != NULL) {
-		chunk = pool->free;
-		pool->free = chunk->next;
-		pool->count--;
+	if (size <= cap && chunk != NULL) {
+		shelf->free = chunk->next;
+		shelf->count--;
 	} else {
-		size = size < PEER_CHUNK_SIZE ? PEER_CHUNK_SIZE : size;
-		chunk = mem_alloc(sizeof(*chunk) + size);
-		chunk->cap = (uint32_t)size;
+		cap = size < cap ? cap : size;
+		chunk = mem_alloc(sizeof(*chunk) + cap);
+		chunk->cap = (uint32_t)cap;
 		chunk->data = (uint8_t *)(chunk + 1);
 	}
 	chunk->next = NULL;
@@ -52,11 +61,15 @@ chunk_new(struct peer_pool *pool, size_t size)
 static void
 chunk_free(struct peer_pool *pool, struct peer_chunk *chunk)
 {
+	struct peer_shelf *shelf = chunk->cap == PEER_SMALL_SIZE   ? &pool->small
+				   : chunk->cap == PEER_CHUNK_SIZE ? &pool->large
+								   : NULL;
+
 	msg_unref(&chunk->msg);
-	if (chunk->cap == PEER_CHUNK_SIZE && pool->count < PEER_POOL_KEEP) {
-		chunk->next = pool->free;
-		pool->free = chunk;
-		pool->count++;
+	if (shelf != NULL && shelf->count < PEER_POOL_KEEP) {
+		chunk->next = shelf->free;
+		shelf->free = chunk;
+		shelf->count++;
 	} else {
 		mem_free(&chunk);
 	}
@@ -77,21 +90,22 @@ peer_out_fini(struct peer_out *out, struct peer_pool *pool)
 static void
 append(struct peer_out *out, struct peer_chunk *chunk)
 {
-	if (out->last != NULL) {
-		out->last->next = chunk;
-	} else {
+	if (out->first == NULL) {
 		out->first = chunk;
+		chunk->len = chunk->answer_len = 0;
+	} else {
+		out->first->last->next = chunk;
 	}
-	out->last = chunk;
+	out->first->last = chunk;
 }
 
 uint8_t *
 peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size)
 {
-	struct peer_chunk *last = out->last;
+	struct peer_chunk *last = out->first != NULL ? out->first->last : NULL;
 
 	if (last == NULL || last->msg != NULL || last->cap - last->end < size) {
-		last = chunk_new(pool, size);
+		last = chunk_new(pool, size, last == NULL);
 		append(out, last);
 	}
 	return (uint8_t *)(last + 1) + last->end;
@@ -100,9 +114,19 @@ peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size)
 void
 peer_out_add(struct peer_out *out, size_t size)
 {
-	assert(out->last != NULL && out->last->cap - out->last->end >= size);
-	out->last->end += (uint32_t)size;
-	out->len += (uint32_t)size;
+	struct peer_chunk *first = out->first;
+
+	assert(first != NULL && first->last->cap - first->last->end >= size);
+	first->last->end += (uint32_t)size;
+	first->len += (uint32_t)size;
+}
+
+void
+peer_out_cancel(struct peer_out *out, struct peer_pool *pool)
+{
+	if (peer_out_len(out) == 0) {
+		peer_out_fini(out, pool);
+	}
 }
 
 void
@@ -114,32 +138,30 @@ peer_out_reference(struct peer_out *out, struct peer_pool *pool, struct msg *msg
 	*chunk = (struct peer_chunk){
 	    .msg = msg_ref(msg), .data = msg_payload(msg).data, .end = msg->payload_len};
 	append(out, chunk);
-	out->len += msg->payload_len;
+	out->first->len += msg->payload_len;
 }
 
 /* Drops the first `taken` bytes; chunks that are out go back. */
 static void
 consume(struct peer_out *out, struct peer_pool *pool, size_t taken)
 {
-	out->len -= (uint32_t)taken;
+	struct peer_chunk *first = out->first, *last = first->last;
+	uint32_t len = first->len - (uint32_t)taken;
 	/* Answers are not told apart from other bytes: the count falls with all that leaves. */
-	out->answer_len -= taken < out->answer_len ? (uint32_t)taken : out->answer_len;
-	while (out->first != NULL) {
-		struct peer_chunk *chunk = out->first;
-		size_t left = chunk->end - chunk->start;
+	uint32_t answer_len = taken < first->answer_len ? first->answer_len - (uint32_t)taken : 0;
 
-		if (taken < left) {
-			chunk->start += (uint32_t)taken;
-			return;
-		}
-		taken -= left;
-		out->first = chunk->next;
-		if (out->first == NULL) {
-			out->last = NULL;
-		}
-		chunk_free(pool, chunk);
+	while (first != NULL && taken >= first->end - first->start) {
+		taken -= first->end - first->start;
+		out->first = first->next;
+		chunk_free(pool, first);
+		first = out->first;
 	}
-	out->answer_len = 0;
+	if (first != NULL) {
+		first->start += (uint32_t)taken;
+		first->len = len;
+		first->answer_len = answer_len;
+		first->last = last;
+	}
 }
 
 long
@@ -159,7 +181,7 @@ peer_out_flush(struct peer_out *out, struct peer_pool *pool, struct stream *stre
 		}
 	}
 	if (count == 0) {
-		consume(out, pool, 0);
+		peer_out_fini(out, pool);
 		return 0;
 	}
 	taken = stream_write(stream, parts, count);

@@ -2,7 +2,9 @@
 /*
  * The output of a connection: a chain of chunks from the worker's pool. Small packets are copied
  * into the last chunk; a large payload is referenced (a chunk that holds a reference on the message
- * and no bytes). Own thread.
+ * and no bytes). Most connections have no output at most times, and many have little at once (a
+ * publication to all of them): so what is known of the whole stands in the first chunk, and that is
+ * a small one. Own thread.
  */
 #ifndef PEER_OUT_H
 #define PEER_OUT_H
@@ -16,8 +18,9 @@
 struct stream;
 
 enum {
-	PEER_CHUNK_SIZE = 8192,     /* bytes of data in a chunk of the pool */
-	PEER_POOL_KEEP = 256,       /* free chunks a worker keeps */
+	PEER_CHUNK_SIZE = 8192,     /* bytes of data in a chunk of the pool … */
+	PEER_SMALL_SIZE = 448,      /* … and in the first one of an output */
+	PEER_POOL_KEEP = 256,       /* free chunks of a size that a worker keeps */
 	PEER_REFERENCE_FROM = 2048, /* payloads from this size on are not copied */
 	PEER_OUT_LIMIT = 262144, /* bytes of PUBLISH that wait before the session keeps the next */
 	PEER_ANSWER_LIMIT = 65536, /* bytes of answers that wait before nothing more is read */
@@ -29,27 +32,49 @@ struct peer_chunk {
 	const uint8_t *data; /* where this chunk's bytes lie */
 	uint32_t start, end; /* what of them is to be sent */
 	uint32_t cap;        /* of own bytes */
+
+	/* Of the first of a chain only. */
+	uint32_t len;        /* bytes in all chunks */
+	uint32_t answer_len; /* of them answers, at most */
+	struct peer_chunk *last;
 };
 
-struct peer_pool {
+/* Free chunks of one size. */
+struct peer_shelf {
 	struct peer_chunk *free;
 	uint32_t count;
 };
 
-struct peer_out {
-	struct peer_chunk *first, *last;
-	uint32_t len;        /* bytes in all chunks */
-	uint32_t answer_len; /* of them answers, at most; 0 when all is out */
+struct peer_pool {
+	struct peer_shelf large, small;
 };
+
+struct peer_out {
+	struct peer_chunk *first; /* NULL: empty */
+};
+
+static inline uint32_t
+peer_out_len(const struct peer_out *out)
+{
+	return out->first != NULL ? out->first->len : 0;
+}
+
+static inline uint32_t
+peer_out_answer_len(const struct peer_out *out)
+{
+	return out->first != NULL ? out->first->answer_len : 0;
+}
 
 void peer_pool_init(struct peer_pool *pool);
 void peer_pool_fini(struct peer_pool *pool);
 
 void peer_out_fini(struct peer_out *out, struct peer_pool *pool);
 
-/* Room for size bytes in one piece; the caller writes there and then calls peer_out_add. */
+/* Room for size bytes in one piece; the caller writes there and then calls peer_out_add, or
+ * peer_out_cancel when there is nothing to add. */
 uint8_t *peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size);
 void peer_out_add(struct peer_out *out, size_t size);
+void peer_out_cancel(struct peer_out *out, struct peer_pool *pool);
 
 /* The payload of msg goes out from where it lies; takes a reference. */
 void peer_out_reference(struct peer_out *out, struct peer_pool *pool, struct msg *msg);

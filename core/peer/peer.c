@@ -17,7 +17,11 @@
 #include "loop/worker.h"
 #include "peer/peer_int.h"
 
-enum { LINGER_MS = 500, CLOSE_MS = 5000 };
+enum {
+	LINGER_MS = 500,
+	CLOSE_MS = 5000,
+	FARTHEST_MS = INT32_MAX / 2, /* of a deadline */
+};
 
 static int64_t
 now_ms(void)
@@ -28,8 +32,21 @@ now_ms(void)
 void
 peer_mark_dirty(struct peer *peer)
 {
-	if (!list_is_linked(&peer->dirty_link)) {
-		list_append(&peer->room->dirty, &peer->dirty_link);
+	struct peer_room *room = peer->room;
+
+	if (peer->dirty_at == 0) {
+		vec_push(&room->dirty, peer);
+		peer->dirty_at = (uint32_t)room->dirty.count;
+	}
+}
+
+/* Not in phase WRITE, but for a peer whose turn in it has come. */
+static void
+unmark_dirty(struct peer *peer)
+{
+	if (peer->dirty_at != 0) {
+		peer->room->dirty.items[peer->dirty_at - 1] = NULL;
+		peer->dirty_at = 0;
 	}
 }
 
@@ -48,37 +65,55 @@ update_wanted(struct peer *peer)
 /* --- clocks --- */
 
 static int64_t
-next_due(const struct peer *peer)
+sooner(int64_t a, int64_t b)
 {
-	int64_t due = INT64_MAX;
+	return a < b ? a : b;
+}
 
-	if (peer->deadline_at_ms != 0) {
-		due = peer->deadline_at_ms;
-	}
-	if (peer->state != PEER_OPEN) {
-		return due;
-	}
-	if (peer->keep_alive_ms != 0 && peer->paused == 0 &&
-	    peer->read_at_ms + peer->keep_alive_ms < due) {
-		due = peer->read_at_ms + peer->keep_alive_ms;
-	}
-	if (peer->out.len != 0 && peer->write_timeout_ms != 0 &&
-	    peer->written_at_ms + peer->write_timeout_ms < due) {
-		due = peer->written_at_ms + peer->write_timeout_ms;
-	}
-	return due;
+/* How long until so many ms have passed since a moment; 0: they have. */
+static int64_t
+left_of(uint32_t since, uint32_t milliseconds)
+{
+	uint32_t elapsed = (uint32_t)now_ms() - since;
+
+	return elapsed < milliseconds ? milliseconds - elapsed : 0;
+}
+
+static int64_t
+left_to_deadline(const struct peer *peer)
+{
+	return peer->has_deadline ? (int32_t)(peer->deadline_at - (uint32_t)now_ms()) : INT64_MAX;
+}
+
+static int64_t
+left_to_write(const struct peer *peer)
+{
+	return peer->state == PEER_OPEN && peer->write_timeout_ms != 0 &&
+		       peer_out_len(&peer->out) != 0
+		   ? left_of(peer->written_at, peer->write_timeout_ms)
+		   : INT64_MAX;
+}
+
+static int64_t
+left_to_live(const struct peer *peer)
+{
+	return peer->state == PEER_OPEN && peer->keep_alive_ms != 0 && peer->paused == 0
+		   ? left_of(peer->read_at, peer->keep_alive_ms)
+		   : INT64_MAX;
 }
 
 /* A timer that fires too early is cheap; one that is moved per packet is not. */
 static void
 arm(struct peer *peer)
 {
-	int64_t due = next_due(peer);
+	int64_t left =
+	    sooner(left_to_deadline(peer), sooner(left_to_write(peer), left_to_live(peer)));
 
-	if (due == INT64_MAX || (timer_is_set(&peer->timer) && peer->timer.due_ms <= due)) {
+	if (left == INT64_MAX ||
+	    (timer_is_set(&peer->timer) && peer->timer.due_ms <= now_ms() + left)) {
 		return;
 	}
-	timer_set(peer->room->worker, &peer->timer, due);
+	timer_set(peer->room->worker, &peer->timer, now_ms() + left);
 }
 
 static void
@@ -106,21 +141,18 @@ static void
 on_timer(struct worker *worker, struct timer *timer)
 {
 	struct peer *peer = list_item(timer, struct peer, timer);
-	int64_t now = now_ms();
 
 	(void)worker;
-	if (peer->deadline_at_ms != 0 && now >= peer->deadline_at_ms) {
+	if (left_to_deadline(peer) <= 0) {
 		peer_fail(peer, PEER_DEADLINE);
 		return;
 	}
-	if (peer->state == PEER_OPEN && peer->out.len != 0 && peer->write_timeout_ms != 0 &&
-	    now >= peer->written_at_ms + peer->write_timeout_ms) {
+	if (left_to_write(peer) == 0) {
 		counter_add(COUNTER_CLOSED_WRITE_TIMEOUT, 1);
 		peer_fail(peer, PEER_WRITE_TIMEOUT);
 		return;
 	}
-	if (peer->state == PEER_OPEN && peer->keep_alive_ms != 0 && peer->paused == 0 &&
-	    now >= peer->read_at_ms + peer->keep_alive_ms) {
+	if (left_to_live(peer) == 0) {
 		counter_add(COUNTER_CLOSED_KEEP_ALIVE, 1);
 		peer_fail(peer, PEER_KEEP_ALIVE);
 		return;
@@ -132,14 +164,17 @@ void
 peer_set_keep_alive(struct peer *peer, uint32_t milliseconds)
 {
 	peer->keep_alive_ms = milliseconds;
-	peer->read_at_ms = now_ms();
+	peer->read_at = (uint32_t)now_ms();
 	arm(peer);
 }
 
 void
 peer_set_deadline(struct peer *peer, int64_t at_ms)
 {
-	peer->deadline_at_ms = at_ms;
+	int64_t left = at_ms - now_ms();
+
+	peer->has_deadline = at_ms != 0;
+	peer->deadline_at = (uint32_t)now_ms() + (uint32_t)sooner(left, FARTHEST_MS);
 	arm(peer);
 }
 
@@ -194,16 +229,16 @@ peer_attach(struct peer *peer, struct peer_room *room)
 
 	peer->room = room;
 	room->count++;
-	peer->read_at_ms = peer->written_at_ms = now_ms();
+	peer->read_at = peer->written_at = (uint32_t)now_ms();
 	error = stream_attach(peer->stream, room->worker);
 	if (error != 0) {
 		return error;
 	}
 	update_wanted(peer);
-	if (peer->tail_len != 0) {
+	if (peer->tail != NULL) {
 		stream_raise(peer->stream, STREAM_READ);
 	}
-	if (peer->out.len != 0) {
+	if (peer_out_len(&peer->out) != 0) {
 		peer_mark_dirty(peer);
 	}
 	arm(peer);
@@ -213,10 +248,9 @@ peer_attach(struct peer *peer, struct peer_room *room)
 void
 peer_detach(struct peer *peer)
 {
-	assert(peer->acks.count == 0 && !peer->is_reading);
+	assert(peer->acks == NULL && !peer->is_reading);
 	timer_clear(peer->room->worker, &peer->timer);
-	list_remove(&peer->dirty_link);
-	list_remove(&peer->withheld_link);
+	unmark_dirty(peer);
 	stream_detach(peer->stream);
 	peer->wants_write = false;
 	peer->room->count--;
@@ -247,7 +281,7 @@ peer_resume(struct peer *peer, enum peer_pause why)
 		return;
 	}
 	/* The clock of keep alive stood still while nothing was read. */
-	peer->read_at_ms = now_ms();
+	peer->read_at = (uint32_t)now_ms();
 	arm(peer);
 	update_wanted(peer);
 	if (!peer->is_reading) {
@@ -271,11 +305,10 @@ peer_close(struct peer *peer, bool at_once)
 		return;
 	}
 	peer->state = PEER_CLOSING;
-	peer->deadline_at_ms =
-	    now_ms() + (peer->write_timeout_ms != 0 && peer->write_timeout_ms < CLOSE_MS
-			       ? peer->write_timeout_ms
-			       : CLOSE_MS);
-	arm(peer);
+	peer_set_deadline(
+	    peer, now_ms() + (peer->write_timeout_ms != 0 && peer->write_timeout_ms < CLOSE_MS
+				     ? peer->write_timeout_ms
+				     : CLOSE_MS));
 	update_wanted(peer);
 	peer_mark_dirty(peer);
 	worker_again(peer->room->worker);
@@ -286,10 +319,9 @@ free_peer(struct peer *peer)
 {
 	struct peer_room *room = peer->room;
 
-	list_remove(&peer->dirty_link);
-	list_remove(&peer->withheld_link);
+	unmark_dirty(peer);
 	timer_clear(room->worker, &peer->timer);
-	peer_acks_fini(peer);
+	peer_acks_free(peer);
 	peer_out_fini(&peer->out, &room->pool);
 	peer_aliases_free(&peer->aliases);
 	mem_free(&peer->tail);
@@ -303,15 +335,13 @@ linger(struct peer *peer)
 {
 	peer->state = PEER_LINGERING;
 	mem_free(&peer->tail);
-	peer->tail_len = peer->tail_cap = 0;
 	stream_shut(peer->stream);
 	if (peer->eof) {
 		die(peer);
 		return;
 	}
-	peer->deadline_at_ms = now_ms() + LINGER_MS;
 	timer_clear(peer->room->worker, &peer->timer);
-	arm(peer);
+	peer_set_deadline(peer, now_ms() + LINGER_MS);
 	update_wanted(peer);
 }
 
@@ -320,14 +350,14 @@ linger(struct peer *peer)
 static void
 after_progress(struct peer *peer)
 {
-	if (peer->was_full && peer->out.len < PEER_OUT_LIMIT / 2) {
+	if (peer->was_full && peer_out_len(&peer->out) < PEER_OUT_LIMIT / 2) {
 		peer->was_full = false;
 		if (peer->state == PEER_OPEN) {
 			peer->ops->has_room(peer);
 		}
 	}
 	if ((peer->paused & PEER_PAUSE_OUTPUT) != 0 &&
-	    peer->out.answer_len < PEER_ANSWER_LIMIT / 2) {
+	    peer_out_answer_len(&peer->out) < PEER_ANSWER_LIMIT / 2) {
 		peer_resume(peer, PEER_PAUSE_OUTPUT);
 	}
 }
@@ -337,7 +367,7 @@ flush(struct peer *peer)
 {
 	long taken;
 
-	if (peer->out.len == 0 || peer->wants_write) {
+	if (peer_out_len(&peer->out) == 0 || peer->wants_write) {
 		return;
 	}
 	taken = peer_out_flush(&peer->out, &peer->room->pool, peer->stream);
@@ -348,9 +378,9 @@ flush(struct peer *peer)
 	}
 	counter_add(COUNTER_BYTES_SENT, (uint64_t)taken);
 	if (taken > 0) {
-		peer->written_at_ms = now_ms();
+		peer->written_at = (uint32_t)now_ms();
 	}
-	if (peer->out.len != 0) {
+	if (peer_out_len(&peer->out) != 0) {
 		peer->wants_write = true;
 		update_wanted(peer);
 		arm(peer);
@@ -362,29 +392,31 @@ static void
 write_phase(struct worker *worker, void *arg)
 {
 	struct peer_room *room = arg;
-	struct list_link *link;
-	struct list now;
+	__typeof__(room->dirty) now = room->dirty;
 
 	(void)worker;
 	/* Those that become dirty meanwhile have their turn in the next. */
-	list_init(&now);
-	while ((link = list_take_first(&room->dirty)) != NULL) {
-		list_append(&now, link);
-	}
-	while ((link = list_take_first(&now)) != NULL) {
-		struct peer *peer = list_item(link, struct peer, dirty_link);
+	room->dirty = room->writing;
+	room->writing = now;
+	for (size_t i = 0; i < room->writing.count; i++) {
+		struct peer *peer = room->writing.items[i];
 
+		if (peer == NULL) {
+			continue;
+		}
+		peer->dirty_at = 0;
 		if (peer->state != PEER_DEAD) {
 			flush(peer);
 		}
-		if (peer->state == PEER_CLOSING && peer->out.len == 0) {
+		if (peer->state == PEER_CLOSING && peer_out_len(&peer->out) == 0) {
 			linger(peer);
 		}
 		if (peer->state == PEER_DEAD) {
 			free_peer(peer);
 		}
 	}
-	if (!list_is_empty(&room->dirty)) {
+	room->writing.count = 0;
+	if (room->dirty.count != 0) {
 		worker_again(room->worker);
 	}
 }
@@ -394,7 +426,6 @@ peer_room_init(struct peer_room *room, struct worker *worker, struct store_port 
 {
 	*room = (struct peer_room){.worker = worker, .port = port};
 	peer_pool_init(&room->pool);
-	list_init(&room->dirty);
 	list_init(&room->withheld);
 	worker_on_phase(worker, WORKER_WRITE, write_phase, room);
 }
@@ -403,6 +434,8 @@ void
 peer_room_fini(struct peer_room *room)
 {
 	peer_pool_fini(&room->pool);
+	vec_fini(&room->dirty);
+	vec_fini(&room->writing);
 }
 
 void
@@ -420,7 +453,7 @@ peer_room_set_withhold(struct peer_room *room, bool withhold)
 		list_append(&now, link);
 	}
 	while ((link = list_take_first(&now)) != NULL) {
-		peer_acks_release(list_item(link, struct peer, withheld_link));
+		peer_acks_release(list_item(link, struct peer_acks, withheld_link)->peer);
 	}
 }
 

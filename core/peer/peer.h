@@ -7,7 +7,8 @@
  *
  * An idle peer owns no buffer: input is read into the worker's scratch and only an unfinished tail
  * is kept; output lies in chunks from the worker's pool until phase WRITE has given it to the
- * stream, one write per dirty connection and turn.
+ * stream, one write per dirty connection and turn. Nor is anything else in the struct that an idle
+ * one does not need: there may be a million of them.
  */
 #ifndef PEER_PEER_H
 #define PEER_PEER_H
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/vec.h"
 #include "loop/timer.h"
 #include "peer/acks.h"
 #include "peer/alias.h"
@@ -35,10 +37,10 @@ struct peer_room {
 	struct worker *worker;
 	struct store_port *port;
 	struct peer_pool pool;
-	struct list dirty;    /* have output, or are to be freed */
-	uint64_t count;       /* peers attached here */
+	VEC(struct peer *) dirty, writing; /* have output, or are to be freed; and: in this phase */
+	uint64_t count;                    /* peers attached here */
 	bool withhold;        /* transit budget is over: acknowledgements wait (flow 6) */
-	struct list withheld; /* peers with acknowledgements that wait for that only */
+	struct list withheld; /* struct peer_acks: those that wait for that only */
 };
 
 /* Why a connection ends, as far as the peer can tell. */
@@ -70,36 +72,48 @@ struct peer_ops {
 
 enum peer_state { PEER_OPEN, PEER_CLOSING, PEER_LINGERING, PEER_DEAD };
 
+/* Bytes of an unfinished packet, or unread ones while paused. */
+struct peer_tail {
+	uint32_t len; /* not 0 */
+	uint32_t cap;
+	uint8_t data[];
+};
+
+/* Moments are the lower half of the monotonic clock in milliseconds: they are compared with ones
+ * that are weeks away at most. */
 struct peer {
 	const struct peer_ops *ops;
 	struct peer_room *room;
 	struct stream *stream;
-	struct wire_decoder decoder;
-	struct wire_encoder encoder;
 	struct peer_out out;
-	struct peer_acks acks;
+	struct peer_acks *acks;       /* NULL: none wait */
 	struct peer_aliases *aliases; /* made at first use */
-	struct list_link dirty_link;
-	struct list_link withheld_link;
-	struct timer timer;     /* keep alive, write time-out, deadline: whichever is first */
-	int64_t read_at_ms;     /* when a packet was last received */
-	int64_t written_at_ms;  /* when output last made progress; counts while output waits */
-	int64_t deadline_at_ms; /* 0: none */
-	uint8_t *tail;          /* bytes of an unfinished packet, or unread ones while paused */
-	uint32_t tail_len;
-	uint32_t tail_cap;
+	struct peer_tail *tail;       /* NULL: none */
+	struct timer timer;           /* keep alive, write time-out, deadline: whichever is first */
+	uint32_t read_at;             /* when a packet was last received */
+	uint32_t written_at;    /* when output last made progress; counts while output waits */
+	uint32_t deadline_at;   /* if has_deadline */
 	uint32_t keep_alive_ms; /* 1.5 times; 0: off */
-	uint16_t aliases_in;    /* Topic Alias Maximum of this side … */
-	uint16_t aliases_out;   /* … and what is used of the other's */
 	uint32_t write_timeout_ms;
-	uint8_t state;  /* enum peer_state */
-	uint8_t paused; /* reasons not to read, PEER_PAUSE_… or-ed */
-	bool eof;       /* the other side says nothing more */
-	bool lost;      /* nothing can be said to it any more */
-	bool wants_write;
-	bool is_reading; /* inside the packet loop */
-	bool tail_whole; /* the tail may hold whole packets: they are handled before reading on */
-	bool was_full;   /* output was over its limit */
+	uint32_t max_packet_in;            /* as in struct wire_decoder */
+	uint32_t max_packet_out;           /* as in struct wire_encoder */
+	uint32_t dirty_at;                 /* place in room->dirty or writing, from 1; 0: in none */
+	uint16_t aliases_in;               /* Topic Alias Maximum of this side … */
+	uint16_t aliases_out;              /* … and what is used of the other's */
+	uint8_t paused;                    /* reasons not to read, PEER_PAUSE_… or-ed */
+	uint8_t version : 4;               /* enum wire_version; 0: nothing but a CONNECT is due */
+	uint8_t side : 2;                  /* enum wire_side: which one we are */
+	uint8_t state : 2;                 /* enum peer_state */
+	bool lenient : 1;                  /* as in struct wire_decoder */
+	bool allow_control : 1;            /* likewise */
+	bool omit_problem_information : 1; /* as in struct wire_encoder */
+	bool has_deadline : 1;
+	bool eof : 1;  /* the other side says nothing more */
+	bool lost : 1; /* nothing can be said to it any more */
+	bool wants_write : 1;
+	bool is_reading : 1; /* inside the packet loop */
+	bool tail_whole : 1; /* the tail may hold whole packets: handled before reading on */
+	bool was_full : 1;   /* output was over its limit */
 };
 
 enum peer_pause {
@@ -160,6 +174,41 @@ void peer_room_set_withhold(struct peer_room *room, bool withhold);
 
 /* After loop_join: frees it at once, with `freed`. */
 void peer_kill(struct peer *peer);
+
+static inline struct wire_decoder
+peer_decoder(const struct peer *peer)
+{
+	return (struct wire_decoder){.version = peer->version,
+	    .receiver = (enum wire_side)peer->side,
+	    .lenient = peer->lenient,
+	    .allow_control = peer->allow_control,
+	    .max_packet_size = peer->max_packet_in};
+}
+
+static inline uint32_t
+peer_tail_len(const struct peer *peer)
+{
+	return peer->tail != NULL ? peer->tail->len : 0;
+}
+
+/* Acknowledgements that wait; of these PUBACK and PUBREC; and PUBREC. */
+static inline uint32_t
+peer_ack_count(const struct peer *peer)
+{
+	return peer->acks != NULL ? peer->acks->count : 0;
+}
+
+static inline uint32_t
+peer_ack_publishes(const struct peer *peer)
+{
+	return peer->acks != NULL ? peer->acks->publishes : 0;
+}
+
+static inline uint32_t
+peer_ack_pubrecs(const struct peer *peer)
+{
+	return peer->acks != NULL ? peer->acks->pubrecs : 0;
+}
 
 static inline bool
 peer_is_open(const struct peer *peer)

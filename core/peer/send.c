@@ -10,12 +10,12 @@ enum { FIRST_ROOM = 256 };
 static void
 added(struct peer *peer, size_t size, bool is_answer)
 {
-	if (peer->out.len == size) {
-		peer->written_at_ms = context_current->mono_ms;
+	if (peer->out.first->len == size) {
+		peer->written_at = (uint32_t)context_current->mono_ms;
 	}
 	if (is_answer) {
-		peer->out.answer_len += (uint32_t)size;
-		if (peer->out.answer_len > PEER_ANSWER_LIMIT) {
+		peer->out.first->answer_len += (uint32_t)size;
+		if (peer->out.first->answer_len > PEER_ANSWER_LIMIT) {
 			peer_pause(peer, PEER_PAUSE_OUTPUT);
 		}
 	}
@@ -26,6 +26,10 @@ added(struct peer *peer, size_t size, bool is_answer)
 bool
 peer_send(struct peer *peer, const struct wire_packet *packet)
 {
+	const struct wire_encoder encoder = {.version = peer->version,
+	    .sender = peer->side,
+	    .omit_problem_information = peer->omit_problem_information,
+	    .max_packet_size = peer->max_packet_out};
 	size_t room = FIRST_ROOM, size;
 	uint8_t *at;
 
@@ -33,13 +37,14 @@ peer_send(struct peer *peer, const struct wire_packet *packet)
 		return false;
 	}
 	at = peer_out_reserve(&peer->out, &peer->room->pool, room);
-	size = wire_encode(&peer->encoder, packet, at, room);
+	size = wire_encode(&encoder, packet, at, room);
 	if (size > room) {
 		room = size;
 		at = peer_out_reserve(&peer->out, &peer->room->pool, room);
-		size = wire_encode(&peer->encoder, packet, at, room);
+		size = wire_encode(&encoder, packet, at, room);
 	}
 	if (size == 0 || size > room) {
+		peer_out_cancel(&peer->out, &peer->room->pool);
 		return false;
 	}
 	peer_out_add(&peer->out, size);
@@ -50,7 +55,7 @@ peer_send(struct peer *peer, const struct wire_packet *packet)
 void
 peer_send_ack(struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason)
 {
-	size_t size = peer->encoder.version == WIRE_V5 && reason != 0 ? 5 : 4;
+	size_t size = peer->version == WIRE_V5 && reason != 0 ? 5 : 4;
 	uint8_t *at;
 
 	if (peer->state != PEER_OPEN) {
@@ -84,7 +89,7 @@ static struct wire_publish_size
 measure(struct peer *peer, struct wire_publish_head *head)
 {
 	struct wire_publish_size size = wire_publish_measure(head);
-	uint32_t max = peer->encoder.max_packet_size;
+	uint32_t max = peer->max_packet_out;
 
 	if (size.total == 0 || (max != 0 && size.total > max)) {
 		size.total = 0;
@@ -112,7 +117,7 @@ fill_head(const struct peer *peer, const struct session_delivery *delivery, uint
 
 	msg_start_head(msg, head);
 	head->topic = bytes_skip(head->topic, prefix_len);
-	head->version = peer->encoder.version;
+	head->version = peer->version;
 	head->qos = delivery->qos;
 	head->packet_id = delivery->packet_id;
 	head->dup = (delivery->flags & SESSION_DUP) != 0;
@@ -163,7 +168,7 @@ peer_send_publish(struct peer *peer, const struct session_delivery *delivery, ui
 	added(peer, size.total, false);
 	counter_add(COUNTER_PUBLISHES_SENT, 1);
 	counter_add(COUNTER_PUBLISH_BYTES_SENT, payload.len);
-	if (peer->out.len > PEER_OUT_LIMIT) {
+	if (peer->out.first->len > PEER_OUT_LIMIT) {
 		peer->was_full = true;
 	}
 	return SESSION_TAKEN;

@@ -66,6 +66,7 @@ struct plugin_request {
 	struct msg_client *client; /* who; borrowed while it is open. At CONNECT: what is claimed */
 	struct bytes username, password; /* AUTHENTICATE without a method */
 	bool has_username, has_password;
+	bool is_proven; /* the user name is that of a certificate that was verified, or of a PSK */
 	struct bytes method, data; /* of the AUTH steps */
 	struct msg_draft *draft;   /* of publications */
 	struct plugin_access *items;
@@ -114,6 +115,10 @@ struct plugin_authority_ops {
 	/* A hint: nobody waits for this number any more. The answer is still due once. */
 	void (*cancel)(struct plugin_authority *authority, uint64_t number);
 	void (*exchange_free)(struct plugin_authority *authority, void *exchange);
+	/* On a worker, any, inside a TLS handshake. Must not block. The key of this PSK identity
+	 * into `key`; its length, or <= 0 when there is none. NULL: it has no keys. */
+	long (*psk)(
+	    struct plugin_authority *authority, struct bytes identity, uint8_t *key, size_t size);
 };
 
 struct plugin_authority {

@@ -48,8 +48,8 @@ struct session_sink_ops {
 
 struct session_sink {
 	const struct session_sink_ops *ops;
-	uint64_t claim; /* of session/directory.h: the larger one wins */
-	bool has_room;  /* kept by the sink: output may take more */
+	uint64_t claim : 63; /* of session/directory.h: the larger one wins */
+	bool has_room : 1;   /* kept by the sink: output may take more */
 };
 
 #endif

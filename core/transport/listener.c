@@ -32,6 +32,7 @@ enum {
 	ACCEPT_PER_CALL = 64, /* then others have their turn */
 	REST_MS = 100,        /* when even the reserve is gone */
 	WARN_EVERY_MS = 60000,
+	UNIX_MODE = 0660,
 };
 
 struct endpoint {
@@ -107,6 +108,15 @@ bind_fd(int fd, const struct addr *addr)
 	return error;
 }
 
+/* Nobody can connect before listen. */
+static int
+set_mode(const struct addr *addr)
+{
+	const struct sockaddr_un *un = (const void *)&addr->storage;
+
+	return chmod(un->sun_path, UNIX_MODE) == 0 ? 0 : errno;
+}
+
 /* A bound, listening socket, or < 0 and an errno in *error_out. */
 static int
 open_socket(const struct addr *addr, int *error_out)
@@ -126,6 +136,9 @@ open_socket(const struct addr *addr, int *error_out)
 		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	}
 	*error_out = bind_fd(fd, addr);
+	if (*error_out == 0 && family == AF_UNIX) {
+		*error_out = set_mode(addr);
+	}
 	if (*error_out == 0 && listen(fd, BACKLOG) != 0) {
 		*error_out = errno;
 	}
@@ -177,7 +190,6 @@ add_endpoint(struct listener *listener, int fd, const struct addr *asked)
 	if (getsockname(fd, (void *)&endpoint->addr.storage, &endpoint->addr.len) != 0) {
 		endpoint->addr = *asked;
 	}
-	remember_path(listener, asked);
 }
 
 /* Of a name's addresses those that this machine does not have are left out, if others remain. */
@@ -193,6 +205,7 @@ bind_all(struct listener *listener, struct addr *addrs, int count, char *why, si
 		fd = open_socket(&addrs[i], &error);
 		if (fd >= 0) {
 			add_endpoint(listener, fd, &addrs[i]);
+			remember_path(listener, &addrs[i]);
 			continue;
 		}
 		say(why, why_size, "bind", &addrs[i], error);
@@ -209,6 +222,17 @@ open_reserve(void)
 	return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static struct listener *
+make(int count)
+{
+	struct listener *listener =
+	    mem_zalloc(sizeof(*listener) + (size_t)count * sizeof(listener->endpoints[0]));
+
+	listener->warn_at = INT64_MIN;
+	listener->reserve = -1;
+	return listener;
+}
+
 struct listener *
 listener_bind(const char *text, char *why, size_t why_size)
 {
@@ -221,13 +245,91 @@ listener_bind(const char *text, char *why, size_t why_size)
 		(void)snprintf(why, why_size, "cannot bind %s: %s", text, sentence);
 		return NULL;
 	}
-	listener = mem_zalloc(sizeof(*listener) + (size_t)count * sizeof(listener->endpoints[0]));
-	listener->warn_at = INT64_MIN;
-	listener->reserve = -1;
+	listener = make(count);
 	if (!bind_all(listener, addrs, count, why, why_size)) {
 		listener_free(&listener);
 	}
 	return listener;
+}
+
+/* --- adopting --- */
+
+/* A stream socket that accepts; what is handed over shares its flags with who hands it over. */
+static bool
+may_accept(int fd)
+{
+	int listens = 0, type = 0;
+	socklen_t listens_len = sizeof(listens), type_len = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 && type == SOCK_STREAM &&
+	       getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &listens_len) == 0 &&
+	       listens != 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0 &&
+	       fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+struct listener *
+listener_adopt(const int *fds, int count, char *why, size_t why_size)
+{
+	static const struct addr nowhere;
+	struct listener *listener = make(count);
+	bool is_good = count > 0;
+
+	for (int i = 0; i < count; i++) {
+		is_good = may_accept(fds[i]) && is_good;
+		add_endpoint(listener, fds[i], &nowhere);
+	}
+	if (!is_good) {
+		(void)snprintf(
+		    why, why_size, "what was handed over is not a stream socket that listens");
+		listener_free(&listener);
+	}
+	return listener;
+}
+
+static bool
+is_same(const struct addr *a, const struct addr *b)
+{
+	const struct sockaddr_in *in = (const void *)&a->storage;
+	const struct sockaddr_in *other_in = (const void *)&b->storage;
+	const struct sockaddr_in6 *in6 = (const void *)&a->storage;
+	const struct sockaddr_in6 *other_in6 = (const void *)&b->storage;
+
+	if (a->storage.ss_family != b->storage.ss_family) {
+		return false;
+	}
+	switch (a->storage.ss_family) {
+	case AF_INET:
+		return in->sin_port == other_in->sin_port &&
+		       in->sin_addr.s_addr == other_in->sin_addr.s_addr;
+	case AF_INET6:
+		return in6->sin6_port == other_in6->sin6_port &&
+		       in6->sin6_scope_id == other_in6->sin6_scope_id &&
+		       memcmp(&in6->sin6_addr, &other_in6->sin6_addr, sizeof(in6->sin6_addr)) == 0;
+	case AF_UNIX:
+		return strncmp(((const struct sockaddr_un *)(const void *)in)->sun_path,
+			   ((const struct sockaddr_un *)(const void *)other_in)->sun_path,
+			   sizeof(((struct sockaddr_un *)NULL)->sun_path)) == 0;
+	default:
+		return false;
+	}
+}
+
+bool
+listener_is_at(int fd, const char *text)
+{
+	struct addr addrs[MAX_SOCKETS], own = {.len = sizeof(own.storage)};
+	const char *sentence;
+	int count = addr_resolve(text, addrs, MAX_SOCKETS, &sentence);
+
+	if (getsockname(fd, (void *)&own.storage, &own.len) != 0) {
+		return false;
+	}
+	for (int i = 0; i < count; i++) {
+		if (is_same(&addrs[i], &own)) {
+			return true;
+		}
+	}
+	return false;
 }
 
 /* --- accepting --- */
@@ -407,6 +509,12 @@ remove_path(const struct listener *listener)
 	    file.st_dev == listener->path_device && file.st_ino == listener->path_inode) {
 		(void)unlink(listener->path);
 	}
+}
+
+bool
+listener_give(const struct listener *listener, uid_t user, gid_t group)
+{
+	return listener->path == NULL || lchown(listener->path, user, group) == 0;
 }
 
 void

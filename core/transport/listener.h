@@ -8,6 +8,8 @@
 #ifndef TRANSPORT_LISTENER_H
 #define TRANSPORT_LISTENER_H
 
+#include <sys/types.h>
+
 #include "transport/addr.h"
 
 struct worker;
@@ -19,15 +21,30 @@ typedef void listener_accept_fn(
 
 /*
  * Binds and listens (SO_REUSEADDR, no SO_REUSEPORT, IPv6 without V6ONLY for all addresses; a stale
- * unix socket's file is replaced when nobody listens there). Not accepting yet. NULL with a
- * sentence in `why` ("cannot bind 0.0.0.0:1883: Address already in use").
+ * unix socket's file is replaced when nobody listens there; the new one has the mode 0660). Not
+ * accepting yet. NULL with a sentence in `why` ("cannot bind 0.0.0.0:1883: Address already in
+ * use").
  */
 struct listener *listener_bind(const char *text, char *why, size_t why_size);
+
+/*
+ * Takes over `count` sockets that somebody else has bound (a service manager): as listener_bind,
+ * but a unix socket's file stays where it is at the end. They must listen already. Owns the
+ * descriptors, also where it returns NULL, with a sentence.
+ */
+struct listener *listener_adopt(const int *fds, int count, char *why, size_t why_size);
+
+/* Is fd a socket that is bound to one of the addresses that `text` means? Host names are looked up,
+ * blocking. */
+bool listener_is_at(int fd, const char *text);
 
 /* Begins and ends accepting on this worker (main). */
 int listener_start(
     struct listener *listener, struct worker *worker, listener_accept_fn *fn, void *arg);
 void listener_stop(struct listener *listener);
+
+/* A unix socket's file that was made here gets another owner. False: it could not be done. */
+bool listener_give(const struct listener *listener, uid_t user, gid_t group);
 
 /* Stops, closes, frees; removes a unix socket's file. */
 void listener_free(struct listener **listener);

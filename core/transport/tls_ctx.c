@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -46,11 +47,14 @@ struct build {
 	size_t why_size;
 };
 
-__attribute__((format(printf, 2, 3))) static bool
-refuse(const struct build *build, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool
+refuse(const struct build *build, const char *option, const char *format, ...)
 {
 	va_list args;
 
+	if (build->options->wrong_out != NULL) {
+		*build->options->wrong_out = option;
+	}
 	va_start(args, format);
 	(void)vsnprintf(build->why, build->why_size, format, args);
 	va_end(args);
@@ -73,7 +77,7 @@ reason(void)
 
 /* The system's reasons are better told by the system. */
 static bool
-may_read(const struct build *build, const char *file)
+may_read(const struct build *build, const char *option, const char *file)
 {
 	FILE *in = fopen(file, "re");
 	char text[128];
@@ -87,8 +91,8 @@ may_read(const struct build *build, const char *file)
 		}
 		(void)fclose(in);
 	}
-	return error == 0 ||
-	       refuse(build, "cannot read %s: %s", file, strerror_r(error, text, sizeof(text)));
+	return error == 0 || refuse(build, option, "cannot read %s: %s", file,
+				 strerror_r(error, text, sizeof(text)));
 }
 
 /* --- certificate and key --- */
@@ -100,15 +104,16 @@ load_certificate(const struct build *build)
 	SSL_CTX *ssl = build->ctx->ssl;
 	const X509 *leaf;
 
-	if (!may_read(build, file)) {
+	if (!may_read(build, "certfile", file)) {
 		return false;
 	}
 	if (SSL_CTX_use_certificate_chain_file(ssl, file) != 1) {
-		return refuse(build, "cannot use %s as a certificate: %s", file, reason());
+		return refuse(
+		    build, "certfile", "cannot use %s as a certificate: %s", file, reason());
 	}
 	leaf = SSL_CTX_get0_certificate(ssl);
 	if (X509_cmp_current_time(X509_get0_notAfter(leaf)) < 0) {
-		return refuse(build, "the certificate in %s has expired", file);
+		return refuse(build, "certfile", "the certificate in %s has expired", file);
 	}
 	if (X509_cmp_current_time(X509_get0_notBefore(leaf)) > 0) {
 		log_warning("the certificate in %s is not valid yet", file);
@@ -128,7 +133,7 @@ has_no_pass_phrase(char *text, int size, int writes, void *was_asked)
 }
 
 static EVP_PKEY *
-read_key(const struct build *build, const char *file)
+read_key(const struct build *build, const char *option, const char *file)
 {
 	bool was_asked = false;
 	EVP_PKEY *key = NULL;
@@ -139,9 +144,9 @@ read_key(const struct build *build, const char *file)
 	}
 	BIO_free(in);
 	if (key == NULL && was_asked) {
-		(void)refuse(build, "the key in %s is protected by a pass phrase", file);
+		(void)refuse(build, option, "the key in %s is protected by a pass phrase", file);
 	} else if (key == NULL) {
-		(void)refuse(build, "cannot use %s as a key: %s", file, reason());
+		(void)refuse(build, option, "cannot use %s as a key: %s", file, reason());
 	}
 	return key;
 }
@@ -150,19 +155,20 @@ static bool
 load_key(const struct build *build)
 {
 	const struct tls_options *options = build->options;
+	const char *option = options->keyfile != NULL ? "keyfile" : "certfile";
 	const char *file = options->keyfile != NULL ? options->keyfile : options->certfile;
 	SSL_CTX *ssl = build->ctx->ssl;
 	EVP_PKEY *key;
 	bool good = true;
 
-	if (!may_read(build, file) || (key = read_key(build, file)) == NULL) {
+	if (!may_read(build, option, file) || (key = read_key(build, option, file)) == NULL) {
 		return false;
 	}
 	if (X509_check_private_key(SSL_CTX_get0_certificate(ssl), key) != 1) {
-		good = refuse(build, "the key in %s is not that of the certificate in %s", file,
-		    options->certfile);
+		good = refuse(build, option, "the key in %s is not that of the certificate in %s",
+		    file, options->certfile);
 	} else if (SSL_CTX_use_PrivateKey(ssl, key) != 1) {
-		good = refuse(build, "cannot use %s as a key: %s", file, reason());
+		good = refuse(build, option, "cannot use %s as a key: %s", file, reason());
 	}
 	EVP_PKEY_free(key);
 	return good;
@@ -188,12 +194,12 @@ load_revoked(const struct build *build)
 	X509_STORE *store = SSL_CTX_get_cert_store(build->ctx->ssl);
 	X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
 
-	if (!may_read(build, file)) {
+	if (!may_read(build, "crlfile", file)) {
 		return false;
 	}
 	if (lookup == NULL || X509_load_crl_file(lookup, file, X509_FILETYPE_PEM) <= 0) {
-		return refuse(
-		    build, "cannot use %s as a list of revoked certificates: %s", file, reason());
+		return refuse(build, "crlfile",
+		    "cannot use %s as a list of revoked certificates: %s", file, reason());
 	}
 	(void)X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	return true;
@@ -206,16 +212,17 @@ load_authorities(const struct build *build)
 	SSL_CTX *ssl = build->ctx->ssl;
 	STACK_OF(X509_NAME) * names;
 
-	if (!may_read(build, file)) {
+	if (!may_read(build, "cafile", file)) {
 		return false;
 	}
 	if (SSL_CTX_load_verify_file(ssl, file) != 1) {
-		return refuse(build, "cannot use %s as authorities: %s", file, reason());
+		return refuse(build, "cafile", "cannot use %s as authorities: %s", file, reason());
 	}
 	if (!build->is_client) {
 		names = SSL_load_client_CA_file(file);
 		if (names == NULL) {
-			return refuse(build, "cannot use %s as authorities: %s", file, reason());
+			return refuse(
+			    build, "cafile", "cannot use %s as authorities: %s", file, reason());
 		}
 		SSL_CTX_set_client_CA_list(ssl, names);
 	}
@@ -236,11 +243,11 @@ set_verification(const struct build *build)
 	} else if (build->is_client) {
 		(void)SSL_CTX_set_default_verify_paths(ssl);
 	} else if (options->require_certificate) {
-		return refuse(build, "require_certificate needs a cafile");
+		return refuse(build, "require_certificate", "require_certificate needs a cafile");
 	} else if (options->username_from != TLS_USERNAME_NONE) {
-		return refuse(build, "username_from needs a cafile");
+		return refuse(build, "username_from", "username_from needs a cafile");
 	} else if (options->crlfile != NULL) {
-		return refuse(build, "crlfile needs a cafile");
+		return refuse(build, "crlfile", "crlfile needs a cafile");
 	} else {
 		return true; /* clients are not asked for certificates */
 	}
@@ -268,11 +275,11 @@ set_ciphers(const struct build *build)
 		ciphers = options->psk != NULL ? CIPHERS CIPHERS_PSK : CIPHERS;
 	}
 	if (SSL_CTX_set_cipher_list(ssl, ciphers) != 1) {
-		return refuse(build, "ciphers \"%s\": %s", ciphers, reason());
+		return refuse(build, "ciphers", "ciphers \"%s\": %s", ciphers, reason());
 	}
 	suites = suites != NULL ? suites : CIPHERSUITES;
 	if (SSL_CTX_set_ciphersuites(ssl, suites) != 1) {
-		return refuse(build, "ciphersuites \"%s\": %s", suites, reason());
+		return refuse(build, "ciphersuites", "ciphersuites \"%s\": %s", suites, reason());
 	}
 	return true;
 }
@@ -294,7 +301,7 @@ set_protocol(const struct build *build)
 	if (SSL_CTX_set_min_proto_version(ssl, least) != 1 ||
 	    SSL_CTX_set_max_proto_version(ssl, 0) != 1 ||
 	    SSL_CTX_set1_groups_list(ssl, groups) != 1) {
-		return refuse(build, "OpenSSL refuses versions or groups: %s", reason());
+		return refuse(build, NULL, "OpenSSL refuses versions or groups: %s", reason());
 	}
 	(void)SSL_CTX_set_dh_auto(ssl, 1);
 	return set_ciphers(build);
@@ -311,7 +318,7 @@ set_sessions(const struct build *build)
 	(void)SSL_CTX_set_timeout(ssl, TICKET_LIFE_S);
 	if (SSL_CTX_set_session_id_context(ssl, id, sizeof(id)) != 1 ||
 	    SSL_CTX_set_num_tickets(ssl, 1) != 1) {
-		return refuse(build, "OpenSSL refuses tickets: %s", reason());
+		return refuse(build, NULL, "OpenSSL refuses tickets: %s", reason());
 	}
 	return true;
 }
@@ -359,7 +366,7 @@ set_alpn(const struct build *build)
 	}
 	len = strlen(name);
 	if (len > sizeof(ctx->alpn)) {
-		return refuse(build, "alpn is longer than %zu bytes", sizeof(ctx->alpn));
+		return refuse(build, "alpn", "alpn is longer than %zu bytes", sizeof(ctx->alpn));
 	}
 	ctx->alpn_len = (uint8_t)len;
 	memcpy(ctx->alpn, name, len);
@@ -367,7 +374,7 @@ set_alpn(const struct build *build)
 		offer[0] = ctx->alpn_len;
 		memcpy(offer + 1, name, len);
 		if (SSL_CTX_set_alpn_protos(ctx->ssl, offer, (unsigned)len + 1) != 0) {
-			return refuse(build, "alpn \"%s\": %s", name, reason());
+			return refuse(build, "alpn", "alpn \"%s\": %s", name, reason());
 		}
 	} else if (len != 0) {
 		SSL_CTX_set_alpn_select_cb(ctx->ssl, choose_alpn, ctx);
@@ -382,7 +389,7 @@ set_server(const struct build *build)
 	const struct tls_options *options = build->options;
 
 	if (options->certfile == NULL && options->psk == NULL) {
-		return refuse(build, "certfile is missing");
+		return refuse(build, "certfile", "certfile is missing");
 	}
 	ctx->username_from = (enum tls_username)options->username_from;
 	(void)SSL_CTX_set_tlsext_servername_callback(ctx->ssl, take_host);
@@ -403,7 +410,7 @@ build_ctx(const struct build *build)
 	ctx->ssl = SSL_CTX_new(build->is_client ? TLS_client_method() : TLS_server_method());
 	ctx->method = tls_bio_method_new();
 	if (ctx->ssl == NULL || ctx->method == NULL) {
-		return refuse(build, "OpenSSL makes no context: %s", reason());
+		return refuse(build, NULL, "OpenSSL makes no context: %s", reason());
 	}
 	(void)SSL_CTX_set_app_data(ctx->ssl, ctx);
 	if (!set_protocol(build) || !set_sessions(build) || !set_alpn(build)) {
@@ -413,7 +420,7 @@ build_ctx(const struct build *build)
 		return false;
 	}
 	if (options->certfile == NULL && options->keyfile != NULL) {
-		return refuse(build, "keyfile needs a certfile");
+		return refuse(build, "keyfile", "keyfile needs a certfile");
 	}
 	return set_verification(build) && (build->is_client || set_server(build));
 }
@@ -449,6 +456,41 @@ tls_ctx_new_client(const struct tls_options *options, char *why, size_t why_size
 	own.username_from = TLS_USERNAME_NONE;
 	own.psk = NULL;
 	return make(&build);
+}
+
+/* --- asking --- */
+
+static void
+put_name(struct buf *out, const X509_NAME *name)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text;
+	long len;
+
+	if (bio != NULL && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253) > 0) {
+		len = BIO_get_mem_data(bio, &text);
+		buf_append(out, text, len > 0 ? (size_t)len : 0);
+	}
+	BIO_free(bio);
+}
+
+void
+tls_ctx_describe(const struct tls_ctx *ctx, struct buf *out)
+{
+	const X509 *leaf = SSL_CTX_get0_certificate(ctx->ssl);
+	struct tm end;
+
+	if (leaf == NULL) {
+		buf_append_text(out, "no certificate");
+		return;
+	}
+	buf_append_text(out, "certificate of ");
+	put_name(out, X509_get_subject_name(leaf));
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &end) == 1) {
+		buf_printf(
+		    out, " until %04d-%02d-%02d", end.tm_year + 1900, end.tm_mon + 1, end.tm_mday);
+	}
+	ERR_clear_error();
 }
 
 struct tls_ctx *

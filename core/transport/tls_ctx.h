@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 
+struct buf;
 struct tls_ctx;
 
 /* Where in a client's certificate its user name is. SUBJECT: the whole name as RFC 2253 writes it,
@@ -49,6 +50,9 @@ struct tls_options {
 	 * none is not. "": whatever is offered is ignored. A client offers it, by default nothing.
 	 */
 	const char *alpn;
+	/* Where it is told which option of these is wrong, by its name here; static, NULL: none.
+	 * May be NULL. */
+	const char **wrong_out;
 };
 
 /* NULL with a sentence in `why` that names the file, or the option, and the reason. Reads files. */
@@ -56,6 +60,9 @@ struct tls_ctx *tls_ctx_new(const struct tls_options *options, char *why, size_t
 
 /* For connections that we open; username_from, require_certificate and psk do not apply. */
 struct tls_ctx *tls_ctx_new_client(const struct tls_options *options, char *why, size_t why_size);
+
+/* Appends whose certificate it shows, and until when it is valid. */
+void tls_ctx_describe(const struct tls_ctx *ctx, struct buf *out);
 
 struct tls_ctx *tls_ctx_ref(struct tls_ctx *ctx);
 void tls_ctx_unref(struct tls_ctx **ctx);

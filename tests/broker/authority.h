@@ -3,7 +3,9 @@
  * The tests' authority: answers the questions of plugin/ask.h by rules that a test can foresee, and
  * in a manner that a test chooses: at once, later, out of order, on a foreign thread, or never.
  *
- *     user "good", password "good"      accepted
+ *     user "good", password "good"      accepted; no password is asked for where a certificate or
+ *                                       a PSK proves the user
+ *     PSKs "good" "renamed" "stranger"  have the key 00 01 … 0f
  *     user "renamed", password "good"   accepted, as user "principal" with client id "assigned"
  *     any other                         refused 0x86
  *     method TEST: "hello" -> "challenge", "answer" -> accepted with "welcome"; all else refused
@@ -25,6 +27,8 @@
 
 struct loop;
 struct authority;
+
+enum { AUTHORITY_KEY_SIZE = 16 };
 
 enum authority_manner {
 	AUTHORITY_AT_ONCE,

@@ -24,9 +24,10 @@ import time
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP / "tests" / "lib"))
+sys.path[:0] = [str(TOP / "tests" / "lib"), str(TOP / "tests" / "broker")]
 sys.dont_write_bytecode = True
 
+import certificates  # noqa: E402
 import mqtt  # noqa: E402
 
 BIN = os.environ.get("AVOCET_BIN", str(TOP / "build/gcc/avocet"))
@@ -192,9 +193,10 @@ class Broker:
         self.clients.append(client)
         return client
 
-    def connect(self, client_id=None, version=5, listener=None, **options):
-        """A client that has its CONNACK. Without a client id it has one that no other test uses."""
-        client = self.open(version, listener)
+    def connect(self, client_id=None, version=5, listener=None, transport=None, **options):
+        """A client that has its CONNACK. Without a client id it has one that no other test uses.
+        transport: arguments of mqtt.Client."""
+        client = self.open(version, listener, **(transport or {}))
         client.connect(f"c{os.getpid()}x{next(_ids)}" if client_id is None else client_id, **options)
         return client
 
@@ -282,6 +284,14 @@ def run_broker(tmp_path):
     yield run
     for running in started:
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory):
+    """An authority that has issued a server's certificate, `ca.server_pair`."""
+    authority = certificates.Authority(tmp_path_factory.mktemp("ca"))
+    authority.server_pair = authority.server()
+    return authority
 
 
 @pytest.fixture

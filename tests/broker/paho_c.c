@@ -2,8 +2,8 @@
 /*
  * Paho C against the broker, for test_clients.py: subscribes and publishes at QoS 0, 1 and 2 with
  * the version that it is told, reads back what it sent, resumes a session, and checks what the
- * broker keeps. Usage: paho_c URI PREFIX VERSION (3, 4 or 5). Exit status 0, or 1 with a sentence
- * on stderr.
+ * broker keeps. Usage: paho_c URI PREFIX VERSION (3, 4 or 5) [CAFILE]. Exit status 0, or 1 with a
+ * sentence on stderr.
  */
 #include <MQTTClient.h>
 #include <stdio.h>
@@ -11,6 +11,8 @@
 #include <string.h>
 
 enum { COUNT = 10, TIMEOUT_MS = 10000 };
+
+static const char *cafile; /* for ssl and wss */
 
 static void
 fail(const char *what, int code)
@@ -32,11 +34,17 @@ connect_client(MQTTClient client, int version, int clean)
 {
 	MQTTClient_connectOptions old = MQTTClient_connectOptions_initializer;
 	MQTTClient_connectOptions new5 = MQTTClient_connectOptions_initializer5;
+	MQTTClient_SSLOptions ssl = MQTTClient_SSLOptions_initializer;
 	MQTTProperties props = MQTTProperties_initializer;
 	MQTTProperty expiry = {.identifier = MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL};
 	MQTTResponse response;
 	int present;
 
+	if (cafile != NULL) {
+		ssl.trustStore = cafile;
+		ssl.verify = 1;
+		old.ssl = new5.ssl = &ssl;
+	}
 	if (version < 5) {
 		old.MQTTVersion = version;
 		old.cleansession = clean;
@@ -152,9 +160,10 @@ main(int argc, char **argv)
 	MQTTClient other;
 	int version;
 
-	if (argc != 4) {
-		fail("usage: paho_c URI PREFIX VERSION", argc);
+	if (argc != 4 && argc != 5) {
+		fail("usage: paho_c URI PREFIX VERSION [CAFILE]", argc);
 	}
+	cafile = argv[4]; /* NULL ends argv */
 	version = atoi(argv[3]);
 	options.MQTTVersion = version;
 	check("create", MQTTClient_createWithOptions(&client, argv[1], argv[2],

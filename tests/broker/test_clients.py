@@ -201,7 +201,7 @@ def paho_c(tmp_path_factory):
         pytest.skip("a compiler or libpaho-mqtt-dev is not installed")
     program = tmp_path_factory.mktemp("paho") / "paho_c"
     run(compiler, "-std=c11", "-Wall", "-Wextra", "-o", program, TOP / "tests/broker/paho_c.c",
-        "-lpaho-mqtt3c")
+        "-lpaho-mqtt3cs")
     return program
 
 

@@ -28,6 +28,15 @@ def test_without_clients_it_ends_at_once(run_broker):
     assert time.monotonic() - begin < 3
 
 
+def test_signals_count_from_the_first_connection_on(run_broker):
+    for _ in range(10):
+        own = run_broker()
+        own.terminate(signal.SIGUSR1)
+        own.terminate(signal.SIGHUP)
+        own.terminate()
+        assert own.wait() == 0
+
+
 def test_no_new_client_gets_in_afterwards(run_broker):
     own = run_broker()
     own.connect()

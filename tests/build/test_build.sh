@@ -65,7 +65,7 @@ refused() { # WORD OPTIONS...: configure fails and names WORD
 	! configure "$@" && says "$word"
 }
 
-echo "1..10"
+echo "1..14"
 copy
 (cd "$work/src" && ./autogen.sh >"$work/log" 2>&1) || { cat "$work/log"; exit 1; }
 
@@ -76,6 +76,7 @@ try "a missing cmocka is named with Debian's package" refused libcmocka-dev
 try "without tests cmocka is not needed" configure --disable-tests
 hidden=none
 try "an unknown sanitizer is refused" refused address,undefined --enable-sanitizers=wrong
+try "a folder must be a folder" refused systemdsystemunitdir --disable-tests --without-systemdsystemunitdir
 try "fuzzing with gcc is refused and says what it needs" refused clang --enable-fuzzing CC=gcc
 
 install_all() {
@@ -85,6 +86,48 @@ install_all() {
 		"$work/dest/usr/sbin/avocet" -V | grep -q '^avocet [0-9]'
 }
 try "make install puts program and manual page below DESTDIR" install_all
+
+# What a service needs, and the operator's files.
+installs_service() {
+	for file in usr/sbin/avocetctl usr/share/man/man8/avocetctl.8 usr/share/man/man5/avocet.yaml.5 \
+		usr/lib/systemd/system/avocet.service usr/lib/systemd/system/avocet.socket usr/lib/sysusers.d/avocet.conf \
+		usr/etc/logrotate.d/avocet usr/etc/avocet/avocet.yaml usr/share/doc/avocet/examples/quickstart.yaml \
+		usr/share/bash-completion/completions/avocet usr/share/bash-completion/completions/avocetctl \
+		usr/share/zsh/site-functions/_avocet usr/share/zsh/site-functions/_avocetctl; do
+		[ -f "$work/dest/$file" ] || { echo "$file is missing" >"$work/log"; return 1; }
+	done
+	unit=$work/dest/usr/lib/systemd/system/avocet.service
+	cp "$unit" "$work/log"
+	says '^ExecStart=/usr/sbin/avocet -c /usr/etc/avocet/avocet.yaml$' && ! says '@[a-z]*@' || return 1
+	"$work/dest/usr/sbin/avocet" -t -c "$work/dest/usr/etc/avocet/avocet.yaml" >"$work/log" 2>&1 || return 1
+	# The score that etc/README.md states, where there is a systemd to ask.
+	! command -v systemd-analyze >/dev/null || systemd-analyze security --offline=true --threshold=15 \
+		"$unit" >"$work/log" 2>&1
+}
+try "… and units, users, log rotation, completions and configuration" installs_service
+
+keeps_configuration() {
+	config=$work/dest/usr/etc/avocet/avocet.yaml
+	echo "# mine" >>"$config"
+	make -s -C "$work/out" install DESTDIR="$work/dest" >"$work/log" 2>&1 && grep -q '^# mine' "$config" &&
+		make -s -C "$work/out" uninstall DESTDIR="$work/dest" >"$work/log" 2>&1 && grep -q '^# mine' "$config" || return 1
+	find "$work/dest" -type f >"$work/log"
+	[ "$(wc -l <"$work/log")" = 1 ]
+}
+try "a configuration that was changed survives install and uninstall, nothing else does" keeps_configuration
+
+other_folders() {
+	rm -rf "$work/dest"
+	configure --disable-tests --prefix=/usr --sysconfdir=/etc --with-systemdsystemunitdir=/u --with-sysusersdir=/s \
+		--with-bashcompletiondir=/b --with-zshcompletiondir=/z &&
+		make -s -C "$work/out" -j 2 install DESTDIR="$work/dest" >"$work/log" 2>&1 &&
+		[ -f "$work/dest/u/avocet.socket" ] && [ -f "$work/dest/s/avocet.conf" ] && [ -f "$work/dest/b/avocetctl" ] &&
+		[ -f "$work/dest/z/_avocet" ] && [ -f "$work/dest/etc/logrotate.d/avocet" ] &&
+		grep -q '^ExecStart=/usr/sbin/avocet -c /etc/avocet/avocet.yaml$' "$work/dest/u/avocet.service" &&
+		make -s -C "$work/out" uninstall DESTDIR="$work/dest" >"$work/log" 2>&1 &&
+		[ -z "$(find "$work/dest" -type f)" ]
+}
+try "folders may be chosen, and make uninstall leaves nothing" other_folders
 
 # What the hardened program and its objects must show, where the compiler can do it.
 hardened() {

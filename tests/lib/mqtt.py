@@ -14,11 +14,15 @@ asks for it.
 It is used by one thread at a time. It knows nothing of the broker under test.
 """
 
+import base64
 import collections
+import hashlib
 import itertools
 import os
 import select
 import socket
+import ssl
+import struct
 import time
 
 TIMEOUT = float(os.environ.get("AVOCET_TEST_TIMEOUT", "10"))
@@ -627,12 +631,185 @@ def text(packet, version):
     return " ".join(out)
 
 
+# --- what lies between the socket and MQTT ---
+
+def tls_context(cafile, certfile=None, keyfile=None, **settings):
+    """A client's TLS; settings are attributes of ssl.SSLContext, alpn a list."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile)
+    if certfile is not None:
+        context.load_cert_chain(certfile, keyfile)
+    if "alpn" in settings:
+        context.set_alpn_protocols(settings.pop("alpn"))
+    for key, value in settings.items():
+        setattr(context, key, value)
+    return context
+
+
+def proxy_v1(source, destination="127.0.0.1", source_port=4711, destination_port=1883):
+    family = "TCP6" if ":" in source else "TCP4"
+    return f"PROXY {family} {source} {destination} {source_port} {destination_port}\r\n".encode()
+
+
+def proxy_v2(source=None, source_port=4711, command=1, tlvs=b"", version=2):
+    """Without a source: LOCAL, as a proxy's own checks."""
+    if source is None:
+        body, family, command = b"", 0, 0
+    elif ":" in source:
+        body = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, "::1")
+        body, family = body + struct.pack("!HH", source_port, 1883), 0x21
+    else:
+        body = socket.inet_aton(source) + socket.inet_aton("127.0.0.1")
+        body, family = body + struct.pack("!HH", source_port, 1883), 0x11
+    body += tlvs
+    return (b"\r\n\r\n\0\r\nQUIT\n" + bytes([version << 4 | command, family]) +
+            struct.pack("!H", len(body)) + body)
+
+
+def ws_frame(payload, opcode=2, fin=1, mask=b"\x37\xfa\x21\x3d", rsv=0):
+    """A frame of a client. mask None: not masked, which no client may do."""
+    head = bytes([fin << 7 | rsv << 4 | opcode])
+    bit = 0x80 if mask is not None else 0
+    if len(payload) < 126:
+        head += bytes([bit | len(payload)])
+    elif len(payload) < 65536:
+        head += bytes([bit | 126]) + struct.pack("!H", len(payload))
+    else:
+        head += bytes([bit | 127]) + struct.pack("!Q", len(payload))
+    if mask is None:
+        return head + payload
+    key = (mask * (len(payload) // 4 + 1))[:len(payload)]
+    masked = int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")
+    return head + mask + masked.to_bytes(len(payload), "big")
+
+
+class WebSocket:
+    """A socket whose bytes travel in WebSocket frames: the client's side, by hand. It has what Client
+    needs of a socket. `raw` is the socket below, for what no client does."""
+
+    KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+
+    def __init__(self, sock, path="/mqtt", protocol="mqtt", headers=(), expect=101):
+        self.raw = sock
+        self._buffer = bytearray()      # received, not decoded yet
+        self._payload = bytearray()
+        self.close_code = None          # of the server's close frame; 0: it had none
+        self.pongs = []
+        self.raw.sendall(self.request(path, protocol, headers))
+        self.answer = self._read_head()
+        status = int(self.answer.split(b" ")[1])
+        assert status == expect, self.answer
+        if status == 101:
+            accept = base64.b64encode(hashlib.sha1(self.KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+                                      .digest())
+            lines = self.answer.lower().split(b"\r\n")
+            assert b"sec-websocket-accept: " + accept.lower() in lines, self.answer
+            if protocol is not None:
+                chosen = b"sec-websocket-protocol: " + protocol.split(",")[0].strip().encode()
+                assert chosen in lines, self.answer
+
+    @classmethod
+    def request(cls, path="/mqtt", protocol="mqtt", headers=()):
+        lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Upgrade: websocket", "Connection: Upgrade",
+                 f"Sec-WebSocket-Key: {cls.KEY.decode()}", "Sec-WebSocket-Version: 13"]
+        if protocol is not None:
+            lines.append(f"Sec-WebSocket-Protocol: {protocol}")
+        return ("\r\n".join([*lines, *headers]) + "\r\n\r\n").encode()
+
+    def _read_head(self):
+        while b"\r\n\r\n" not in self._buffer:
+            data = self.raw.recv(4096)
+            if not data:
+                raise Closed("closed in the handshake")
+            self._buffer += data
+        end = self._buffer.index(b"\r\n\r\n") + 4
+        head = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return head
+
+    def fileno(self):
+        return self.raw.fileno()
+
+    def settimeout(self, seconds):
+        self.raw.settimeout(seconds)
+
+    def setsockopt(self, *args):
+        self.raw.setsockopt(*args)
+
+    def sendall(self, data):
+        self.raw.sendall(ws_frame(bytes(data)))
+
+    def shutdown(self, how):
+        self.raw.shutdown(how)
+
+    def close(self):
+        self.raw.close()
+
+    def pending(self):
+        """Is there something that wakes nobody any more?"""
+        while not self._payload and self._take_frame():
+            pass
+        below = self.raw.pending() if isinstance(self.raw, ssl.SSLSocket) else 0
+        return bool(self._payload or below or self.close_code is not None)
+
+    def recv(self, size):
+        while not self._payload:
+            if not self._take_frame():
+                if self.close_code is not None:
+                    return b""
+                data = self.raw.recv(65536)
+                if not data:
+                    return b""
+                self._buffer += data
+        data = bytes(self._payload[:size])
+        del self._payload[:size]
+        return data
+
+    def _take_frame(self):
+        buffer = self._buffer
+        if self.close_code is not None or len(buffer) < 2:
+            return False
+        if buffer[1] & 0x80 or buffer[0] & 0x70 or not buffer[0] & 0x80:
+            raise Malformed(f"a frame of a server that begins with {bytes(buffer[:2])!r}")
+        opcode, size, at = buffer[0] & 15, buffer[1], 2
+        if size >= 126:
+            at = 4 if size == 126 else 10
+            if len(buffer) < at:
+                return False
+            size = int.from_bytes(buffer[2:at], "big")
+        if len(buffer) < at + size:
+            return False
+        payload = bytes(buffer[at:at + size])
+        del buffer[:at + size]
+        if opcode == 2:
+            self._payload += payload
+        elif opcode == 8:
+            self.close_code = int.from_bytes(payload[:2], "big")
+        elif opcode == 10:
+            self.pongs.append(payload)
+        else:
+            raise Malformed(f"opcode {opcode} from a server")
+        return True
+
+
+def is_readable(sock, seconds):
+    """Waits for bytes or the end. Not by select, which knows 1024 descriptors only."""
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 # --- the client ---
 
 class Client:
-    """One connection. Closes its socket hard when it leaves a `with` block."""
+    """One connection. Closes its socket hard when it leaves a `with` block.
 
-    def __init__(self, port, version=5, host="127.0.0.1", timeout=TIMEOUT, receive_buffer=0):
+    By default it is TCP alone. `path` is that of a unix socket, `proxy` a PROXY header to begin with,
+    `tls` an ssl.SSLContext (`server_name` is whom it must be), and `websocket` a dict of arguments for
+    WebSocket; in this order they lie above each other."""
+
+    def __init__(self, port, version=5, host="127.0.0.1", timeout=TIMEOUT, receive_buffer=0, path=None,
+                 proxy=b"", tls=None, server_name="localhost", websocket=None):
         self.version = version
         self.timeout = timeout
         self.inbox = collections.deque()
@@ -641,12 +818,23 @@ class Client:
         self.client_id = None
         self._buffer = bytearray()
         self._ids = itertools.cycle(range(1, 65536))
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if receive_buffer:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.settimeout(timeout)
-        self.sock.connect((host, port))
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = socket.socket(socket.AF_UNIX if path else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if receive_buffer:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.sock.settimeout(timeout)
+            self.sock.connect(str(path) if path else (host, port))
+            if not path:
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if proxy:
+                self.sock.sendall(proxy)
+            if tls is not None:
+                self.sock = tls.wrap_socket(self.sock, server_hostname=server_name)
+            if websocket is not None:
+                self.sock = WebSocket(self.sock, **websocket)
+        except BaseException:
+            self.sock.close()
+            raise
 
     def __enter__(self):
         return self
@@ -681,7 +869,7 @@ class Client:
                         for one in what)
         try:
             self.sock.sendall(data)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError) as error:
             raise Closed(str(error)) from error
         except socket.timeout as error:
             raise Timeout("the peer does not take what is sent") from error
@@ -705,15 +893,25 @@ class Client:
                     self._resolve(packet)
                 return packet
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+            if not self._pending() and (left <= 0 or not is_readable(self.sock, left)):
                 raise Timeout("no packet came in time")
             try:
+                self.sock.settimeout(max(left, 0.001))      # what came may be no payload
                 data = self.sock.recv(262144)
             except ConnectionResetError as error:
                 raise Closed("reset") from error
+            except socket.timeout as error:
+                raise Timeout("no packet came in time") from error
+            except ssl.SSLError as error:
+                raise Closed(f"TLS: {error}") from error
             if not data:
                 raise Closed("closed" + (" inside a packet" if self._buffer else ""))
+            self.sock.settimeout(self.timeout)
             self._buffer += data
+
+    def _pending(self):
+        """What was decoded already wakes no select."""
+        return self.sock.pending() if isinstance(self.sock, (ssl.SSLSocket, WebSocket)) else 0
 
     def _resolve(self, packet):
         """Keeps the table of the broker's aliases. `packet.sent_topic` is what was in the packet."""

@@ -61,7 +61,7 @@ open_client(struct built *built, unsigned hand, struct bytes connect)
 
 	sim_enter(built->house->hands[hand].worker);
 	conn_open(built->house->hands[hand].conns, stream,
-	    &broker_options_listener(built->options, 0)->conn, built->conf, true, NULL, NULL);
+	    &broker_options_listener(built->options, 0)->conn, built->conf, true, NULL);
 	mem_pipe_write(far, connect);
 	sim_leave();
 	assert_true(sim_settle(built->loop, SETTLE));

@@ -2,7 +2,9 @@
 #include "lib/unit.h"
 
 #include "base/log.h"
+#include "broker/entry.h"
 #include "broker/options.h"
+#include "transport/addr_text.h"
 
 struct read {
 	struct conf *conf;
@@ -272,16 +274,6 @@ static void
 what_is_not_built_is_refused_at_its_place(void **state)
 {
 	(void)state;
-	assert_errors("listeners:\n- bind: 1\n  tls:\n    certfile: x\n",
-	    "a:4:15: listeners[0].tls.certfile: TLS is not built into this version\n");
-	assert_errors("listeners: [{tls: {psk: true}}]",
-	    "a:1:25: listeners[0].tls.psk: TLS is not built into this version\n");
-	assert_errors("listeners: [{protocol: websocket}]",
-	    "a:1:24: listeners[0].protocol: WebSocket is not built into this version\n");
-	assert_errors("listeners: [{proxy_protocol: true}]",
-	    "a:1:30: listeners[0].proxy_protocol: PROXY headers are not built into this version\n");
-	assert_errors("broker: {trusted_proxies: [10.0.0.0/8]}",
-	    "a:1:27: broker.trusted_proxies: PROXY headers are not built into this version\n");
 	assert_errors("plugins: [{name: a, module: b}]",
 	    "a:1:11: plugins[0]: plugins are not built into this version\n");
 	assert_errors("chains: {default: {authorize: [rules]}}",
@@ -318,6 +310,91 @@ harmless_defaults_may_be_written(void **state)
 }
 
 static void
+what_is_wrong_with_tls_has_its_place(void **state)
+{
+	(void)state;
+	assert_errors("listeners:\n- bind: 1\n  tls:\n    certfile: /no/x\n",
+	    "a:4:15: listeners[0].tls.certfile: cannot read /no/x: No such file or directory\n");
+	assert_errors("listeners: [{tls: {keyfile: x}}]",
+	    "a:1:29: listeners[0].tls.keyfile: needs a certfile (or psk)\n");
+	assert_errors("listeners: [{tls: {min_version: '1.3'}}]",
+	    "a:1:33: listeners[0].tls.min_version: needs a certfile (or psk)\n");
+	assert_errors("listeners: [{tls: {psk: true, username_from: cn}}]",
+	    "a:1:46: listeners[0].tls.username_from: username_from needs a cafile\n");
+	assert_errors("listeners: [{tls: {psk: true, ciphers: nonsense}}]",
+	    "a:1:40: listeners[0].tls.ciphers: ciphers \"nonsense\": no cipher match\n");
+	assert_errors("listeners: [{tls: {psk: true, cafile: /no/y}}]",
+	    "a:1:39: listeners[0].tls.cafile: cannot read /no/y: No such file or directory\n");
+}
+
+static void
+paths_of_certificates_begin_beside_the_file(void **state)
+{
+	struct conf *conf = conf_read("/no/such/a.yaml",
+	    BYTES_LITERAL("listeners: [{tls: {certfile: x, keyfile: /y}}]"), NULL, NULL);
+	struct buf errors;
+
+	(void)state;
+	buf_init(&errors, SIZE_MAX);
+	assert_null(broker_options_bind(conf, (struct broker_override){0}));
+	conf_format_errors(conf, &errors);
+	assert_string_equal(buf_text(&errors),
+	    "/no/such/a.yaml:1:30: listeners[0].tls.certfile: cannot read /no/such/x: No such file "
+	    "or directory\n");
+	buf_fini(&errors);
+	conf_unref(&conf);
+}
+
+static bool
+is_in(const char *network, const char *address)
+{
+	struct broker_network found;
+	struct addr addr;
+
+	assert_null(broker_network_parse(network, &found));
+	assert_true(addr_parse(bytes_of(address), &addr));
+	return broker_network_has(&found, &addr);
+}
+
+static void
+proxies_are_addresses_networks_or_unix(void **state)
+{
+	(void)state;
+	assert_true(is_in("192.0.2.1", "192.0.2.1:4711"));
+	assert_false(is_in("192.0.2.1", "192.0.2.2"));
+	assert_true(is_in("10.0.0.0/8", "10.255.3.4"));
+	assert_false(is_in("10.0.0.0/8", "11.0.0.0"));
+	assert_true(is_in("192.0.2.128/25", "192.0.2.200"));
+	assert_false(is_in("192.0.2.128/25", "192.0.2.127"));
+	assert_true(is_in("10.0.0.0/8", "[::ffff:10.1.2.3]:5"));
+	assert_true(is_in("0.0.0.0/0", "203.0.113.9"));
+	assert_false(is_in("0.0.0.0/0", "2001:db8::1"));
+	assert_true(is_in("2001:db8::/33", "2001:db8:7fff::1"));
+	assert_false(is_in("2001:db8::/33", "2001:db8:8000::1"));
+	assert_false(is_in("::/0", "10.0.0.1"));
+	assert_true(is_in("unix", "unix:/run/x"));
+	assert_false(is_in("unix", "127.0.0.1"));
+	assert_false(is_in("::/0", "unix:/run/x"));
+}
+
+static void
+what_is_no_proxy_is_refused(void **state)
+{
+	(void)state;
+	assert_errors("broker: {trusted_proxies: [10.0.0.0/8, 10.0.0.1/8]}",
+	    "a:1:27: broker.trusted_proxies: \"10.0.0.1/8\" has bits set behind those of the "
+	    "network\n");
+	for (const char *const *text = (const char *const[]){"", "proxy", "10.0.0.1:80", "[::1]",
+		 "[::1]:80", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "10.0.0.0/-1", "::/129",
+		 "::ffff:10.0.0.1", "unix:/x", "10.0/8", "/8", NULL};
+	     *text != NULL; text++) {
+		struct broker_network network;
+
+		assert_non_null(broker_network_parse(*text, &network));
+	}
+}
+
+static void
 listeners_must_not_be_twins(void **state)
 {
 	(void)state;
@@ -342,6 +419,11 @@ a_listener_must_make_sense(void **state)
 	    "a:1:20: listeners[0].path: is for the protocol websocket only\n");
 	assert_errors("listeners: [{origins: [x]}]",
 	    "a:1:23: listeners[0].origins: is for the protocol websocket only\n");
+	assert_errors("listeners: [{protocol: websocket, path: x}]",
+	    "a:1:41: listeners[0].path: must begin with a slash\n");
+	assert_errors("listeners: [{proxy_protocol: true}]",
+	    "a:1:30: listeners[0].proxy_protocol: nobody could come in: broker.trusted_proxies is "
+	    "empty\n");
 	assert_errors("listeners: [{mount_point: 'a/#'}]",
 	    "a:1:27: listeners[0].mount_point: the topic name contains a wildcard\n");
 	assert_errors("listeners: [{mount_point: $x}]",
@@ -370,13 +452,13 @@ all_errors_are_told_in_one_run(void **state)
 		      "log: {to: ''}\n"
 		      "listeners:\n"
 		      "- {bind: x}\n"
-		      "- {protocol: websocket}\n"
+		      "- {path: /x}\n"
 		      "durability: {filters: [{filter: 'a#', mode: commit}]}\n",
 	    "a:1:19: broker.workers: \"0\" must be from 1 to 256\n"
 	    "a:1:28: broker.user: must be a value, not a sequence\n"
 	    "a:2:11: log.to: must be stderr, syslog or a path\n"
 	    "a:4:10: listeners[0].bind: a port is missing, HOST:PORT\n"
-	    "a:5:14: listeners[1].protocol: WebSocket is not built into this version\n"
+	    "a:5:10: listeners[1].path: is for the protocol websocket only\n"
 	    "a:6:33: durability.filters[0].filter: # must stand alone in the last level of a topic "
 	    "filter\n");
 }
@@ -464,6 +546,10 @@ main(void)
 	    cmocka_unit_test(budgets_follow_from_the_machine),
 	    cmocka_unit_test(what_is_not_built_is_refused_at_its_place),
 	    cmocka_unit_test(harmless_defaults_may_be_written),
+	    cmocka_unit_test(what_is_wrong_with_tls_has_its_place),
+	    cmocka_unit_test(paths_of_certificates_begin_beside_the_file),
+	    cmocka_unit_test(proxies_are_addresses_networks_or_unix),
+	    cmocka_unit_test(what_is_no_proxy_is_refused),
 	    cmocka_unit_test(listeners_must_not_be_twins),
 	    cmocka_unit_test(a_listener_must_make_sense),
 	    cmocka_unit_test(limits_of_the_whole_are_not_a_listeners),

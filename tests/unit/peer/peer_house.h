@@ -67,8 +67,8 @@ house_on_packet(struct peer *peer, struct wire_packet *packet)
 		}
 	}
 	if (packet->type == WIRE_CONNECT) {
-		peer->decoder.version = peer->encoder.version = packet->connect.version;
-		peer->decoder.max_packet_size = 0;
+		peer->version = packet->connect.version & 15U;
+		peer->max_packet_in = 0;
 	}
 	if (house->on_packet != NULL) {
 		house->on_packet(house, packet);
@@ -129,8 +129,7 @@ house_build(struct house *house)
 {
 	struct loop_options options = {.seed = 11};
 
-	*house = (struct house){.peer.decoder = {.receiver = WIRE_SERVER, .version = WIRE_V5},
-	    .peer.encoder = {.sender = WIRE_SERVER, .version = WIRE_V5}};
+	*house = (struct house){.peer.side = WIRE_SERVER, .peer.version = WIRE_V5};
 	buf_init(&house->said, SIZE_MAX);
 	house->loop = loop_new(&options);
 	for (int i = 0; i < HOUSE_WORKERS; i++) {

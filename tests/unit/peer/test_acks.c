@@ -52,7 +52,8 @@ what_waits_for_nothing_leaves_at_once(void **state)
 	peer_ack(&house.peer, WIRE_PUBREC, 2, 0x10, 0);
 	peer_ack(&house.peer, WIRE_PUBCOMP, 0x1234, 0, 0);
 	leave();
-	assert_int_equal(house.peer.acks.count, 0);
+	assert_int_equal(peer_ack_count(&house.peer), 0);
+	assert_null(house.peer.acks);
 	assert_got(&house, "40020001"
 			   "5003000210"
 			   "70021234");
@@ -69,8 +70,8 @@ they_leave_in_the_order_of_their_packets(void **state)
 	second = peer_ack_begin(&house.peer, WIRE_PUBREC, 2);
 	third = peer_ack_begin(&house.peer, WIRE_SUBACK, 3);
 	peer_ack(&house.peer, WIRE_PUBCOMP, 4, 0x92, 0);
-	assert_int_equal(house.peer.acks.publishes, 2);
-	assert_int_equal(house.peer.acks.pubrecs, 1);
+	assert_int_equal(peer_ack_publishes(&house.peer), 2);
+	assert_int_equal(peer_ack_pubrecs(&house.peer), 1);
 	peer_ack_know_many(&house.peer, third, reasons_of(1, 0x87), 2, 0);
 	peer_ack_know(&house.peer, second, 0x87, 0);
 	leave();
@@ -82,8 +83,8 @@ they_leave_in_the_order_of_their_packets(void **state)
 			   "5003000287"
 			   "90050003000187"
 			   "7003000492");
-	assert_int_equal(house.peer.acks.publishes, 0);
-	assert_int_equal(house.peer.acks.pubrecs, 0);
+	assert_int_equal(peer_ack_publishes(&house.peer), 0);
+	assert_int_equal(peer_ack_pubrecs(&house.peer), 0);
 }
 
 static void
@@ -162,7 +163,8 @@ the_ring_grows_wherever_it_begins(void **state)
 			}
 		}
 		leave();
-		assert_int_equal(house.peer.acks.count, 0);
+		assert_int_equal(peer_ack_count(&house.peer), 0);
+		assert_null(house.peer.acks);
 		assert_int_equal(mem_pipe_output(house.far).len, 400);
 		for (unsigned i = 0; i < 100; i++) {
 			assert_int_equal(mem_pipe_output(house.far).data[4 * i + 3], i + 1);

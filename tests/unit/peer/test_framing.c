@@ -44,8 +44,8 @@ conversation(void)
 static void
 begin_unconnected(size_t max_connect_size)
 {
-	house.peer.decoder.version = 0;
-	house.peer.decoder.max_packet_size = (uint32_t)max_connect_size;
+	house.peer.version = 0;
+	house.peer.max_packet_in = (uint32_t)max_connect_size;
 	house_attach(&house, SIZE_MAX);
 }
 
@@ -221,7 +221,7 @@ before_connect_no_more_is_kept_than_a_connect_may_have(void **state)
 	house.on_packet = pause_now;
 	house_write(&house, buf_bytes(&buf));
 	assert_said(&house, "CONNECT");
-	assert_true(house.peer.tail_len <= 64 - CONNECT_LEN);
+	assert_true(peer_tail_len(&house.peer) <= 64 - CONNECT_LEN);
 	house.on_packet = NULL;
 	house.is_quiet = true;
 	resume(PEER_PAUSE_ROLE);

@@ -103,7 +103,7 @@ what_is_larger_than_the_client_takes_is_not_sent_and_costs_no_alias(void **state
 	(void)state;
 	house_attach(&house, SIZE_MAX);
 	house.peer.aliases_out = 5;
-	house.peer.encoder.max_packet_size = 20;
+	house.peer.max_packet_out = 20;
 	enter();
 	assert_int_equal(offer("t", 15, 0), SESSION_TOO_LARGE);
 	assert_int_equal(offer("t", 14, 0), SESSION_TAKEN); /* 20 bytes, and no room for an alias */
@@ -132,7 +132,7 @@ full_output_says_so_and_tells_when_it_has_room(void **state)
 	leave();
 	assert_said(&house, "room");
 	assert_int_equal(mem_pipe_output(house.far).len, 6 * (50000 + 8));
-	assert_int_equal(house.peer.out.len, 0);
+	assert_int_equal(peer_out_len(&house.peer.out), 0);
 	assert_null(house.peer.out.first);
 }
 

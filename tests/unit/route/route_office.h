@@ -210,8 +210,9 @@ office_connect_with(struct office *office, struct client *client, int at, const 
 	uint64_t ticket;
 	uint8_t reason;
 
-	*client = (struct client){
-	    .sink = {.ops = &office_ops, .claim = ++office->last_claim, .has_room = true},
+	*client = (struct client){.sink = {.ops = &office_ops,
+				      .claim = ++office->last_claim & INT64_MAX,
+				      .has_room = true},
 	    .at = at};
 	buf_init(&client->said, SIZE_MAX);
 	sim_enter(office->workers[at]);

@@ -155,7 +155,7 @@ fake_init(struct house *house, struct fake_sink *fake)
 {
 	buf_fini(&fake->said);
 	*fake = (struct fake_sink){
-	    .sink = {.ops = &fake_ops, .claim = ++house->last_claim, .has_room = true},
+	    .sink = {.ops = &fake_ops, .claim = ++house->last_claim & INT64_MAX, .has_room = true},
 	    .room = 1000000,
 	    .answer = SESSION_TAKEN};
 	buf_init(&fake->said, SIZE_MAX);

@@ -187,7 +187,7 @@ static const char *
 fresh_path(void)
 {
 	static char text[80];
-	static char folder[] = "/tmp/avocet-test-XXXXXX";
+	char folder[] = "/tmp/avocet-test-XXXXXX";
 
 	assert_non_null(mkdtemp(folder));
 	snprintf(path, sizeof(path), "%s/s", folder);
@@ -241,6 +241,82 @@ a_unix_socket_replaces_a_stale_file_only(void **state)
 	assert_null(listener);
 	assert_int_equal(unlink(path), 0);
 	remove_folder();
+}
+
+/* What a service manager does: it binds, and keeps the file. */
+static void
+a_bound_socket_is_taken_over_and_its_file_left_alone(void **state)
+{
+	static script_step *const steps[] = {starts, connects_unix, has_all, stops_now, NULL};
+	const char *text = fresh_path();
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct stat file;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)state;
+	strcpy(un.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_true(listener_is_at(fd, text));
+	assert_false(listener_is_at(fd, "unix:/tmp/other"));
+	assert_false(listener_is_at(fd, "127.0.0.1:1883"));
+	assert_int_equal(listen(fd, 5), 0);
+	bind_to("unix:"); /* only to begin with nothing */
+	listener = listener_adopt(&fd, 1, why, sizeof(why));
+	assert_non_null(listener);
+	assert_true(listener_is_local(listener));
+	script_run(steps);
+	close_all();
+	assert_int_equal(stat(path, &file), 0);
+	assert_int_equal(unlink(path), 0);
+	remove_folder();
+}
+
+static void
+a_socket_is_found_by_where_it_is_bound(void **state)
+{
+	char name[ADDR_TEXT_SIZE], any[32];
+	unsigned port;
+	int fd;
+
+	(void)state;
+	bind_to("0");
+	assert_non_null(listener);
+	port = ntohs(((const struct sockaddr_in6 *)(const void *)&listener_addr(listener)->storage)
+			 ->sin6_port);
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_false(listener_is_at(fd, "1883"));
+	close(fd);
+	close_all();
+
+	fd = socket(AF_INET6, SOCK_STREAM, 0);
+	if (fd >= 0) {
+		struct sockaddr_in6 in6 = {
+		    .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+
+		assert_int_equal(bind(fd, (struct sockaddr *)&in6, sizeof(in6)), 0);
+		(void)snprintf(any, sizeof(any), "%u", port);
+		assert_true(listener_is_at(fd, any));
+		(void)snprintf(name, sizeof(name), "[::]:%u", port);
+		assert_true(listener_is_at(fd, name));
+		(void)snprintf(name, sizeof(name), "[::1]:%u", port);
+		assert_false(listener_is_at(fd, name));
+		(void)snprintf(name, sizeof(name), "127.0.0.1:%u", port);
+		assert_false(listener_is_at(fd, name));
+		close(fd);
+	}
+}
+
+static void
+what_does_not_listen_is_not_taken_over(void **state)
+{
+	int fds[] = {socket(AF_UNIX, SOCK_DGRAM, 0), socket(AF_INET, SOCK_STREAM, 0)};
+
+	(void)state;
+	assert_null(listener_adopt(fds, 2, why, sizeof(why)));
+	assert_string_equal(why, "what was handed over is not a stream socket that listens");
+	assert_int_equal(fcntl(fds[0], F_GETFD), -1);
+	assert_int_equal(fcntl(fds[1], F_GETFD), -1);
+	assert_null(listener_adopt(fds, 0, why, sizeof(why)));
 }
 
 static bool
@@ -419,6 +495,9 @@ main(void)
 	    cmocka_unit_test(a_port_alone_takes_both_families),
 	    cmocka_unit_test(a_port_in_use_is_refused_with_a_sentence),
 	    cmocka_unit_test(a_unix_socket_replaces_a_stale_file_only),
+	    cmocka_unit_test(a_bound_socket_is_taken_over_and_its_file_left_alone),
+	    cmocka_unit_test(a_socket_is_found_by_where_it_is_bound),
+	    cmocka_unit_test(what_does_not_listen_is_not_taken_over),
 	    cmocka_unit_test(it_may_be_stopped_or_freed_while_it_accepts),
 	    cmocka_unit_test(out_of_descriptors_clients_are_sent_away),
 	    cmocka_unit_test(without_a_reserve_it_rests_and_goes_on),

@@ -1,0 +1,815 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS: who gets through the handshake, who a client is by its certificate or key, certificates that are
+replaced while clients are connected, and moving in the middle of records."""
+
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import pytest
+
+import conftest
+from certificates import Authority
+from mqtt import Client, Closed, Will, encode, tls_context, wait_until
+from test_clients import VERSIONS, every_version, mqttjs, paho_c, run, tool  # noqa: F401
+from test_move import check_answers, stream_of
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+PSK = bytes(range(16)).hex()
+
+
+@pytest.fixture(scope="module")
+def clients(ca, tmp_path_factory):
+    """Certificates of clients: name -> (certificate, key)."""
+    stranger = Authority(tmp_path_factory.mktemp("stranger"), "Somebody else")
+    pairs = {"alice": ca.issue("alice", "/O=Home/CN=alice", "email:alice@example.org"),
+             "nameless": ca.issue("nameless", "/O=Nobody"),
+             "good": ca.issue("good"), "stranger": ca.issue("stranger"),
+             "revoked": ca.issue("revoked"), "expired": ca.issue("expired", ends="20210101000000Z"),
+             "foreign": stranger.issue("alice")}
+    ca.revoke(pairs["revoked"][0])
+    ca.crlfile = ca.crl()
+    return pairs
+
+
+def server(ca, **more):
+    certificate, key = ca.server_pair
+    return {"certfile": str(certificate), "keyfile": str(key), **more}
+
+
+@pytest.fixture(scope="module")
+def module_broker(ca, clients, tmp_path_factory):
+    cafile = str(ca.cafile)
+    listeners = [
+        {"name": "mqtt"},
+        {"name": "tls", "tls": server(ca)},
+        {"name": "tls13", "tls": server(ca, min_version="1.3")},
+        {"name": "ciphers", "tls": server(ca, ciphers="ECDHE-ECDSA-AES256-GCM-SHA384",
+                                          ciphersuites="TLS_AES_256_GCM_SHA384")},
+        {"name": "cn", "allow_anonymous": False,
+         "tls": server(ca, cafile=cafile, crlfile=str(ca.crlfile), require_certificate=True,
+                       username_from="cn")},
+        {"name": "subject", "tls": server(ca, cafile=cafile, username_from="subject")},
+        {"name": "san", "tls": server(ca, cafile=cafile, username_from="san")},
+        {"name": "id", "username_as_client_id": True,
+         "tls": server(ca, cafile=cafile, username_from="cn")},
+    ]
+    running = conftest.Broker(tmp_path_factory.mktemp("tls"),
+                              {"listeners": listeners, "limits": {"auth_delay": 0}}, conftest.BIN)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tls(ca, clients):
+    """tls(name=None, **settings): a client's context, with the certificate of that name."""
+    return lambda name=None, **settings: tls_context(ca.cafile, *clients.get(name, (None, None)), **settings)
+
+
+def version_of(number):
+    return {"minimum_version": number, "maximum_version": number}
+
+
+TLS12, TLS13 = version_of(ssl.TLSVersion.TLSv1_2), version_of(ssl.TLSVersion.TLSv1_3)
+every_tls = pytest.mark.parametrize("settings", [TLS12, TLS13], ids=["1.2", "1.3"])
+
+
+# --- exchanges ---
+
+@every_version
+@every_tls
+def test_messages_of_all_kinds(broker, name, tls, version, settings):
+    subscriber = broker.connect(version=version, listener="tls", transport={"tls": tls(**settings)})
+    subscriber.subscribe((f"{name}/#", 2))
+    publisher = broker.connect(version=version, listener="tls", transport={"tls": tls(**settings)})
+    for qos in (0, 1, 2):
+        for size in (0, 1, 16384, 300000):
+            payload = os.urandom(size)
+            publisher.publish(f"{name}/{qos}", payload, qos=qos)
+            subscriber.message(payload=payload, qos=qos)
+    subscriber.disconnect()
+
+
+def test_a_burst_in_both_directions(broker, name, tls):
+    client = broker.connect(listener="tls", transport={"tls": tls()})
+    client.subscribe(name)
+    payloads = [os.urandom(random.choice((0, 10, 5000, 40000))) for _ in range(200)]
+    writer = threading.Thread(target=lambda: [client.send(client.publish_packet(name, one))
+                                              for one in payloads[:40]])
+    writer.start()
+    for payload in payloads[:40]:
+        client.message(payload=payload)
+    writer.join()
+
+
+def test_a_client_that_reads_nothing_costs_others_nothing(run_broker, ca, tls, name):
+    own = run_broker({"listeners": [{"name": "tls", "tls": server(ca)}], "limits": {"write_timeout": "1s"}})
+    slow = own.open(listener="tls", tls=tls(), receive_buffer=4096)
+    slow.connect("slow")
+    slow.subscribe(name)
+    publisher = own.connect(listener="tls", transport={"tls": tls()})
+    for _ in range(60):
+        publisher.publish(name, bytes(300000), qos=1)
+    wait_until(lambda: "took nothing for too long" in own.log(), what="the end of who reads nothing")
+    publisher.ping()
+
+
+def test_goodbyes_are_said(run_broker, ca, tls):
+    own = run_broker({"listeners": [{"name": "tls", "tls": server(ca)}]})
+    clients = [own.connect(listener="tls", transport={"tls": tls(**one)}) for one in (TLS12, TLS13)]
+    for one in clients:
+        one.sock.suppress_ragged_eofs = False       # the end must be said, too
+    own.terminate()
+    for one in clients:
+        one.expect_refused(0x8B)
+    assert own.wait() == 0
+
+
+# --- the handshake ---
+
+def refused(broker, listener, context, **options):
+    """The handshake fails, or what follows it: in TLS 1.3 a client learns only then of its refusal."""
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        client = broker.open(listener=listener, tls=context, **options)
+        client.connect("x")
+
+
+def last_failure(broker, text):
+    found = wait_until(lambda: [line for line in broker.lines("info") if re.search(text, line)],
+                       what=f"a line with {text}")
+    assert "listener=" in found[-1] and "address=127.0.0.1:" in found[-1], found[-1]
+    return found[-1]
+
+
+def test_versions(broker, tls):
+    for listener, settings, fits in (("tls", TLS12, True), ("tls", TLS13, True), ("tls13", TLS12, False),
+                                     ("tls13", TLS13, True)):
+        if fits:
+            client = broker.open(listener=listener, tls=tls(**settings))
+            client.connect("x")
+            assert client.sock.version() == {TLS12["minimum_version"]: "TLSv1.2"}.get(
+                settings["minimum_version"], "TLSv1.3")
+        else:
+            refused(broker, listener, tls(**settings))
+            last_failure(broker, "TLS: unsupported protocol")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("number", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_versions_are_refused(broker, tls, number):
+    context = tls(**version_of(number))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    refused(broker, "tls", context)
+    refused(broker, "tls13", context)
+
+
+def test_ciphers(broker, tls):
+    def context(ciphers):
+        made = tls(**TLS12)
+        made.set_ciphers(ciphers)
+        return made
+
+    for weak in ("AES128-SHA", "AES128-GCM-SHA256", "ECDHE-ECDSA-AES128-SHA256", "aNULL", "eNULL"):
+        refused(broker, "tls", context(f"{weak}:@SECLEVEL=0"))
+        last_failure(broker, "TLS: no shared cipher")
+    broker.open(listener="tls", tls=context("ECDHE-ECDSA-AES128-GCM-SHA256")).connect("x")
+    refused(broker, "ciphers", context("ECDHE-ECDSA-AES128-GCM-SHA256"))
+    for settings, cipher in ((TLS12, "ECDHE-ECDSA-AES256-GCM-SHA384"), (TLS13, "TLS_AES_256_GCM_SHA384")):
+        client = broker.open(listener="ciphers", tls=tls(**settings))
+        client.connect("x")
+        assert client.sock.cipher()[0] == cipher
+
+
+def test_alpn(broker, tls):
+    for offer in (["mqtt"], ["http/1.1", "mqtt"]):
+        client = broker.open(listener="tls", tls=tls(alpn=offer))
+        client.connect("x")
+        assert client.sock.selected_alpn_protocol() == "mqtt"
+    refused(broker, "tls", tls(alpn=["http/1.1"]))
+    last_failure(broker, "TLS: no application protocol")
+
+
+@every_tls
+def test_resumption(broker, tls, settings):
+    context = tls(**settings)
+    first = broker.open(listener="tls", tls=context)
+    first.connect("x")
+    session = first.sock.session
+    assert session.has_ticket
+    sock = context.wrap_socket(socket.create_connection(("127.0.0.1", broker.ports["tls"])),
+                               server_hostname="localhost", session=session)
+    assert sock.session_reused
+    sock.close()
+
+
+@every_tls
+def test_certificates_of_clients(broker, tls, clients, settings):
+    for name, why in ((None, "peer did not return a certificate"), ("expired", "certificate has expired"),
+                      ("revoked", "certificate revoked"), ("foreign", "unable to get local issuer|self-signed")):
+        refused(broker, "cn", tls(name, **settings))
+        last_failure(broker, f"TLS: .*({why})")
+    # Where they need not have one, a wrong one is no better.
+    refused(broker, "subject", tls("foreign", **settings))
+    broker.open(listener="subject", tls=tls(**settings)).connect("x")
+
+
+def test_handshakes_that_fail_are_counted(run_broker, ca, tls):
+    own = run_broker({"listeners": [{"name": "tls", "tls": server(ca)}, {"name": "mqtt"}]})
+    for _ in range(3):
+        refused(own, "tls", tls(alpn=["h2"]))
+    wait_until(lambda: len([one for one in own.lines("info") if "TLS: " in one]) == 3)
+    own.connect(listener="tls", transport={"tls": tls()}).ping()
+
+
+# --- openssl s_client ---
+
+def s_client(port, *args, data=b"", cafile=None, keep=0.0, interactive=False):
+    """What it tells after it was given these bytes, and its exit status."""
+    trust = ["-CAfile", str(cafile), "-verify_return_error"] if cafile else []
+    process = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *trust,
+                                *([] if interactive else ["-quiet", "-no_ign_eof"]), *args],
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        process.stdin.write(data)
+        process.stdin.flush()
+        if keep:
+            select.select([], [], [], keep)
+        out, _ = process.communicate(timeout=10)
+    except BrokenPipeError:
+        out, _ = process.communicate(timeout=10)
+    return process.returncode, out
+
+
+CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01u"
+
+
+def test_s_client_gets_its_connack(broker, ca):
+    for version in ("-tls1_2", "-tls1_3"):
+        _, out = s_client(broker.ports["tls"], version, data=CONNECT, cafile=ca.cafile, keep=0.3)
+        assert b"\x20\x02\x00\x00" in out, out
+
+
+def test_renegotiation_is_refused(broker, ca):
+    # A line with R asks for it. The connection ends, or goes on as it was.
+    code, out = s_client(broker.ports["tls"], "-tls1_2", data=b"R\n", cafile=ca.cafile, interactive=True,
+                         keep=0.3)
+    assert b"RENEGOTIATING" in out and b"no renegotiation" in out, out
+    assert code != 0
+    broker.connect(listener="mqtt").ping()
+
+
+def test_s_client_with_bad_certificates(broker, ca, clients):
+    port = broker.ports["cn"]
+    for name in ("expired", "revoked", "foreign"):
+        certificate, key = clients[name]
+        _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, keep=0.3)
+        assert b"\x20\x02\x00\x00" not in out and b"alert" in out, (name, out)
+    certificate, key = clients["alice"]
+    _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, keep=0.3)
+    assert b"\x20\x02\x00\x00" in out, out
+
+
+# --- what is no TLS, and what ends in the middle ---
+
+def raw(port):
+    sock = socket.create_connection(("127.0.0.1", port), 10)
+    sock.settimeout(10)
+    return sock
+
+
+def read_to_end(sock):
+    data = b""
+    try:
+        while True:
+            piece = sock.recv(4096)
+            if not piece:
+                return data
+            data += piece
+    except ConnectionResetError:
+        return data
+
+
+@pytest.mark.parametrize("data,why", [(CONNECT, "wrong version number|record"), (b"GET / HTTP/1.1\r\n\r\n", "http request"),
+                                      (bytes(100), "TLS: "), (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "TLS: "),
+                                      (b"\x15\x03\x01\x00\x02\x02\x28", "TLS: ")])
+def test_what_is_no_tls_is_refused(broker, data, why):
+    with raw(broker.ports["tls"]) as sock:
+        sock.sendall(data)
+        assert b"\x20\x02" not in read_to_end(sock)
+    last_failure(broker, why)
+
+
+def test_tls_at_a_plain_listener_is_refused(broker, tls):
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        broker.open(listener="mqtt", tls=tls())
+
+
+def test_a_probe_without_a_byte_is_no_news(broker):
+    before = len(broker.lines("info", "warning"))
+    for _ in range(5):
+        raw(broker.ports["tls"]).close()
+    broker.connect("marker-of-probes", listener="mqtt").ping()
+    wait_until(lambda: "marker-of-probes" in broker.log())
+    assert not [one for one in broker.lines("info", "warning")[before:] if "marker" not in one]
+
+
+@every_tls
+def test_a_cut_connection_fires_the_will(broker, name, tls, settings):
+    watcher = broker.connect(listener="mqtt")
+    watcher.subscribe(name)
+    client = broker.connect(listener="tls", transport={"tls": tls(**settings)}, will=Will(name, "cut"))
+    client.sock.shutdown(socket.SHUT_WR)        # FIN without close_notify
+    watcher.message(payload="cut")
+    last_failure(broker, "TLS: the connection ended without close_notify")
+
+
+@every_tls
+def test_a_said_end_without_disconnect_fires_it_too(broker, name, tls, settings):
+    watcher = broker.connect(listener="mqtt")
+    watcher.subscribe(name)
+    client = broker.connect(listener="tls", transport={"tls": tls(**settings)}, will=Will(name, "closed"))
+    client.sock.settimeout(5)
+    try:
+        client.sock.unwrap()
+    except (ssl.SSLError, OSError):
+        pass
+    watcher.message(payload="closed")
+
+
+def hello(context):
+    """A ClientHello as bytes."""
+    outgoing = ssl.MemoryBIO()
+    shake = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        shake.do_handshake()
+    return outgoing.read()
+
+
+def test_handshakes_cut_anywhere(broker, tls):
+    data = hello(tls())
+    for cut in [*range(1, 12), len(data) // 2, len(data) - 1, len(data)]:
+        with raw(broker.ports["tls"]) as sock:
+            sock.sendall(data[:cut])
+    last_failure(broker, "TLS: the connection ended in the handshake")
+    broker.connect(listener="tls", transport={"tls": tls()}).ping()
+
+
+def test_half_open_handshakes_are_bounded_by_connect_timeout(run_broker, ca, tls):
+    own = run_broker({"listeners": [{"name": "tls", "tls": server(ca)}], "limits": {"connect_timeout": "1s"}})
+    data = hello(tls())
+    begin = time.monotonic()
+    open_ = {}
+    for i in range(60):
+        sock = raw(own.ports["tls"])
+        sock.sendall(data[:(0, 3, len(data) // 2, len(data))[i % 4]])
+        open_[sock] = i
+    trickle = raw(own.ports["tls"])         # a byte now and then buys no time
+    honest = own.connect(listener="tls", transport={"tls": tls()})
+    at = 0
+    while open_ or trickle is not None:
+        assert time.monotonic() - begin < 5, len(open_)
+        if trickle is not None:
+            try:
+                trickle.sendall(data[at:at + 1])
+            except OSError:
+                trickle = None
+            at += 1
+        for sock in select.select(list(open_), [], [], 0.02)[0]:
+            try:
+                if sock.recv(65536):
+                    continue                # the server's part of the handshake
+            except ConnectionResetError:
+                pass
+            sock.close()
+            del open_[sock]
+    assert time.monotonic() - begin > 0.9
+    honest.ping()
+
+
+# --- who it is ---
+
+def user_of(broker, client_id):
+    """The user in the line of its connection; None: it has none."""
+    line = wait_until(lambda: [one for one in broker.lines("info") if f"client_id={client_id} " in one + " " and
+                               "connected" in one], what="the line of the connection")[-1]
+    found = re.search(r'user=("[^"]*"|\S+)', line)
+    return found and found.group(1).strip('"')
+
+
+@every_version
+@pytest.mark.parametrize("listener,user", [("cn", "alice"), ("subject", "CN=alice,O=Home"),
+                                           ("san", "alice@example.org")])
+def test_the_user_name_is_in_the_certificate(broker, name, tls, version, listener, user):
+    for claimed in ({}, {"username": "root", "password": "x"}):
+        client = broker.open(version, listener, tls=tls("alice"))
+        client.connect(name, **claimed)
+        assert user_of(broker, name) == user
+        client.disconnect()
+
+
+@every_version
+@pytest.mark.parametrize("listener", ["cn", "san"])
+def test_a_certificate_without_the_name_is_refused(broker, name, tls, version, listener):
+    client = broker.open(version, listener, tls=tls("nameless"))
+    client.connect(name, username="root", password="x", expect=0x86 if version == 5 else 4)
+    client.expect_closed()
+
+
+def test_without_a_certificate_it_is_anonymous(broker, name, tls):
+    broker.open(listener="subject", tls=tls()).connect(name, username="root")
+    assert user_of(broker, name) is None
+
+
+def test_the_name_may_become_the_client_id(broker, tls):
+    client = broker.open(listener="id", tls=tls("alice"))
+    assert client.connect("").props["assigned_client_identifier"] == "alice"
+
+
+def test_a_resumed_session_of_tls_is_the_same_user(broker, name, tls):
+    context = tls("alice")
+    first = broker.open(listener="cn", tls=context)
+    first.connect(name)
+    sock = context.wrap_socket(socket.create_connection(("127.0.0.1", broker.ports["cn"])),
+                               server_hostname="localhost", session=first.sock.session)
+    assert sock.session_reused
+    sock.sendall(encode(first.connect_packet(f"{name}r"), 5))
+    assert sock.recv(4)[0] == 0x20
+    assert user_of(broker, f"{name}r") == "alice"
+    sock.close()
+
+
+# --- with an authority ---
+
+@pytest.fixture(scope="module", params=["at-once", "thread"])
+def asking(request, ca, clients, tmp_path_factory):
+    listeners = [{"name": "cert", "allow_anonymous": False,
+                  "tls": server(ca, cafile=str(ca.cafile), username_from="cn")},
+                 {"name": "psk", "allow_anonymous": False, "tls": {"psk": True}},
+                 {"name": "both", "allow_anonymous": False, "tls": server(ca, psk=True)}, {"name": "mqtt"}]
+    running = conftest.Broker(tmp_path_factory.mktemp("asking"),
+                              {"listeners": listeners, "limits": {"auth_delay": 0}}, conftest.TEST_BIN,
+                              ["--authority", request.param, "--move-always"])
+    yield running
+    running.stop()
+
+
+@every_version
+def test_the_chain_is_asked_about_the_certificates_name(asking, name, tls, version):
+    for certificate, claimed, code in (("good", {}, 0), ("good", {"username": "bad", "password": "bad"}, 0),
+                                       ("alice", {"username": "good", "password": "good"}, 0x86),
+                                       (None, {"username": "good", "password": "good"}, 0),
+                                       (None, {}, 0x87)):
+        client = asking.open(version, "cert", tls=tls(certificate))
+        expect = code if version == 5 else {0x86: 4, 0x87: 5}.get(code, code)
+        client.connect(name, expect=expect, **claimed)
+        if code == 0 and certificate:
+            assert user_of(asking, name) == "good"
+        client.close()
+
+
+def mosquitto(asking, listener, identity, key, name, *args):
+    return subprocess.run([tool("mosquitto_pub"), "-p", str(asking.ports[listener]), "-t", name, "-m", "x", "-q",
+                           "1", "-i", name, "--psk-identity", identity, "--psk", key, *args],
+                          capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("listener", ["psk", "both"])
+def test_pre_shared_keys(asking, name, listener):
+    watcher = asking.open(listener="mqtt")
+    watcher.connect("", username="good", password="good")
+    watcher.subscribe(name)
+    for args in ((), ("--tls-version", "tlsv1.2"), ("-u", "claimed", "-P", "x")):
+        done = mosquitto(asking, listener, "good", PSK, name, *args)
+        assert done.returncode == 0, done.stderr
+        watcher.message(payload="x")
+        assert user_of(asking, name) == "good"
+    for identity, key in (("nobody", PSK), ("good", "00" * 16), ("stranger", PSK)):
+        assert mosquitto(asking, listener, identity, key, name).returncode != 0, identity
+    asking.close_clients()
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_pre_shared_keys_by_openssl(asking, version):
+    port = asking.ports["psk"]
+    for identity, key, fits in (("good", PSK, True), ("good", "ff" * 16, False), ("nobody", PSK, False)):
+        _, out = s_client(port, version, "-psk_identity", identity, "-psk", key, data=CONNECT, keep=0.3)
+        assert (b"\x20\x02\x00\x00" in out) == fits, (identity, out)
+
+
+# --- reload ---
+
+def serial_of(port, cafile):
+    with tls_context(cafile).wrap_socket(socket.create_connection(("127.0.0.1", port)),
+                                         server_hostname="localhost") as sock:
+        return sock.getpeercert()["serialNumber"]
+
+
+def reload(own, text):
+    """SIGHUP, and what the log says of it then."""
+    before = len(own.log())
+    own.terminate(signal.SIGHUP)
+    wait_until(lambda: text in own.log()[before:], what=text)
+    return own.log()[before:]
+
+
+def test_certificates_are_replaced_under_live_connections(run_broker, ca, tmp_path, name):
+    pair = tmp_path / "s.pem", tmp_path / "s.key"
+
+    def install(made):
+        for source, target in zip(made, pair):
+            target.write_bytes(source.read_bytes())
+
+    authority = Authority(tmp_path / "own")
+    install(authority.server("one"))
+    own = run_broker({"listeners": [{"name": "tls", "tls": {"certfile": str(pair[0]), "keyfile": str(pair[1]),
+                                                            "cafile": str(authority.cafile),
+                                                            "username_from": "cn"}}]})
+    port = own.ports["tls"]
+    first = serial_of(port, authority.cafile)
+    old = Authority(tmp_path / "two", "The next authority")
+    alice = authority.issue("alice")
+    live = [own.connect(listener="tls", transport={"tls": tls_context(authority.cafile, *alice, **one)})
+            for one in (TLS12, TLS13) for _ in range(10)]
+    live[0].subscribe((name, 1))
+
+    def check_live():
+        for client in live:
+            client.publish(name, "still here", qos=1)
+            live[0].message(payload="still here")
+
+    install(authority.server("next"))
+    reload(own, "loaded again")
+    second = serial_of(port, authority.cafile)
+    assert second != first
+    check_live()
+
+    # What cannot be used is refused as a whole, with the place of the key.
+    for bad, text in (((authority.server("old", ends="20210101000000Z")), "has expired"),
+                      ((authority.issue("a")[0], authority.issue("b")[1]), "is not that of the certificate"),
+                      ((authority.folder / "serial", authority.issue("c")[1]), "as a certificate")):
+        install(bad)
+        said = reload(own, "reload refused")
+        assert re.search(rf"avocet\.yaml:\d+:\d+: listeners\[0\]\.tls\.\w+: .*{text}", said), said
+        assert serial_of(port, authority.cafile) == second
+        check_live()
+    pair[0].unlink()
+    assert "No such file" in reload(own, "reload refused")
+    check_live()
+
+    # Another authority: who is connected stays, who comes must have a certificate of the new one.
+    install(old.server("three"))
+    own.config_file.write_text(own.config_file.read_text().replace(str(authority.cafile), str(old.cafile)))
+    reload(own, "loaded again")
+    check_live()
+    with pytest.raises(ssl.SSLError):
+        serial_of(port, authority.cafile)
+    refused(own, "tls", tls_context(old.cafile, *alice))
+    own.open(listener="tls", tls=tls_context(old.cafile, *old.issue("bob"))).connect("bob")
+
+
+def test_revoked_while_running(run_broker, tmp_path):
+    authority = Authority(tmp_path / "own")
+    certificate, key = authority.server()
+    alice = authority.issue("alice")
+    own = run_broker({"listeners": [{"name": "tls", "tls": {
+        "certfile": str(certificate), "keyfile": str(key), "cafile": str(authority.cafile),
+        "crlfile": str(authority.crl()), "username_from": "cn"}}]})
+    context = tls_context(authority.cafile, *alice)
+    live = own.connect(listener="tls", transport={"tls": context})
+    session = live.sock.session
+    authority.revoke(alice[0])
+    authority.crl()
+    reload(own, "loaded again")
+    live.ping()
+    refused(own, "tls", context)
+    # Nor by a ticket from before.
+    with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+        sock = context.wrap_socket(socket.create_connection(("127.0.0.1", own.ports["tls"])),
+                                   server_hostname="localhost", session=session)
+        sock.sendall(CONNECT)
+        assert sock.recv(4)
+
+
+def test_tls_comes_and_goes_by_reload(run_broker, ca, tls):
+    own = run_broker({"listeners": [{"name": "mqtt"}]})
+    plain = own.connect()
+    text = own.config_file.read_text()
+    certificate, key = ca.server_pair
+    own.config_file.write_text(f"{text}    tls:\n      certfile: {certificate}\n      keyfile: {key}\n")
+    reload(own, "loaded again")
+    plain.ping()
+    secret = own.connect(transport={"tls": tls()})
+    own.config_file.write_text(text)
+    reload(own, "loaded again")
+    secret.ping()
+    plain.ping()
+    own.connect().ping()
+
+
+def test_a_bad_certificate_starts_nothing(command, ca, tmp_path):
+    certificate, key = ca.server("gone", ends="20210101000000Z")
+    (tmp_path / "a.yaml").write_text(f"listeners:\n  - tls:\n      certfile: {certificate}\n      keyfile: {key}\n")
+    for args in (("-t",), ()):
+        code, _, err = command(*args, "-c", "a.yaml")
+        assert code == 1 and re.search(r"a\.yaml:3:17: listeners\[0\]\.tls\.certfile: .*has expired", err), err
+
+
+def test_t_tells_what_it_found(command, ca, tmp_path):
+    certificate, key = ca.server_pair
+    for source, target in ((certificate, "s.pem"), (key, "s.key")):
+        (tmp_path / target).write_bytes(source.read_bytes())
+    (tmp_path / "a.yaml").write_text("listeners:\n  - name: s\n    bind: 8883\n    tls: {certfile: s.pem, "
+                                     "keyfile: s.key, min_version: '1.3'}\n")
+    code, out, err = command("-t", "-c", "a.yaml")
+    assert code == 0 and re.search(r"listener s: 8883, .*TLS 1\.3 or later, certificate of CN=localhost until "
+                                   r"2037-12-31", out), out + err
+
+
+# --- moving ---
+
+@pytest.fixture(scope="module")
+def moving(ca, tmp_path_factory):
+    running = conftest.Broker(tmp_path_factory.mktemp("moving"),
+                              {"broker": {"workers": 4}, "listeners": [{"name": "tls", "tls": server(ca)}],
+                               "limits": {"auth_delay": 0}}, conftest.TEST_BIN, ["--move-always"])
+    yield running
+    running.stop()
+
+
+class Records:
+    """TLS by hand on a socket: the test decides what becomes a record, and what is sent when."""
+
+    def __init__(self, port, context):
+        self.sock = raw(port)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+
+    def shake_hands(self):
+        """All but the last flight, which is returned: so that it goes out with what follows."""
+        while True:
+            try:
+                self.tls.do_handshake()
+                return self.outgoing.read()
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+
+    def record(self, data):
+        self.tls.write(data)
+        return self.outgoing.read()
+
+
+class Below:
+    """The rest of a connection as Client wants it."""
+
+    def __init__(self, records):
+        self.records = records
+        self.sock = records.sock
+
+    def fileno(self):
+        return self.sock.fileno()
+
+    def settimeout(self, seconds):
+        self.sock.settimeout(seconds)
+
+    def recv(self, size):
+        while True:
+            try:
+                return self.records.tls.read(size)
+            except ssl.SSLWantReadError:
+                data = self.sock.recv(65536)
+                if not data:
+                    return b""
+                self.records.incoming.write(data)
+            except ssl.SSLZeroReturnError:
+                return b""
+
+    def sendall(self, data):
+        self.sock.sendall(self.records.record(data))
+
+    def close(self):
+        self.sock.close()
+
+
+def answers_over_records(port, context, version, client_id, cut_data, cut_bytes):
+    """cut_data: where the plain bytes become records; cut_bytes: where the encrypted ones become
+    segments, from the client's last flight of the handshake on."""
+    client = Client.__new__(Client)
+    client.__init__(port, version)
+    client.sock.close()
+    records = Records(port, context)
+    # TLS 1.2 ends with the server's flight.
+    last = records.shake_hands()
+    client.sock = Below(records)
+    data = stream_of(client, client_id, f"{client_id}/t")
+    sealed, begin = last, 0
+    for cut in [*sorted(cut_data), len(data)]:
+        if cut > begin:
+            sealed += records.record(data[begin:cut])
+            begin = cut
+    begin = 0
+    for cut in [*sorted(cut_bytes(len(sealed))), len(sealed)]:
+        if cut > begin:
+            client.sock.sock.sendall(sealed[begin:cut])
+            begin = cut
+    client._pending = lambda: records.tls.pending() or records.incoming.pending
+    check_answers(client)
+    client.close()
+    return len(data)
+
+
+@every_version
+@every_tls
+def test_moving_with_every_record_cut(moving, name, tls, version, settings):
+    context = tls(**settings)
+    size = len(stream_of(Client(moving.port, version), name, f"{name}/t"))
+    for cut in range(0, size, 3):
+        answers_over_records(moving.port, context, version, f"{name}c{cut % 7}", [cut], lambda _: [])
+    answers_over_records(moving.port, context, version, f"{name}all", range(size), lambda _: [])
+
+
+@every_tls
+def test_moving_with_split_records(moving, name, tls, settings):
+    context = tls(**settings)
+    dice = random.Random(7)
+    for i in range(40):
+        cuts = [dice.randrange(200) for _ in range(dice.randrange(6))]
+        answers_over_records(moving.port, context, 5, f"{name}{i % 5}", cuts,
+                             lambda size: [dice.randrange(size) for _ in range(dice.randrange(1, 8))])
+
+
+def test_moving_with_much_behind_connect(moving, name, tls):
+    for settings in (TLS12, TLS13):
+        client = moving.open(tls=tls(**settings))
+        client.send(client.connect_packet(name), client.subscribe_packet((name, 0), packet_id=1),
+                    *[client.publish_packet(name, bytes(1000 + i)) for i in range(100)])
+        client.expect("CONNACK", reason=0)
+        client.expect("SUBACK")
+        for i in range(100):
+            client.message(payload=bytes(1000 + i))
+
+
+# --- clients that others wrote ---
+
+@every_version
+def test_mosquitto(broker, ca, clients, name, version):
+    for listener, args in (("tls", []), ("cn", ["--cert", clients["alice"][0], "--key", clients["alice"][1]])):
+        common = ["-h", "localhost", "-p", broker.ports[listener], "--cafile", ca.cafile, "-V", VERSIONS[version],
+                  *args]
+        for qos in (0, 1, 2):
+            run(tool("mosquitto_pub"), *common, "-t", f"{name}/{qos}", "-m", f"kept {qos}", "-q", qos, "-r")
+        out = run(tool("mosquitto_sub"), *common, "-t", f"{name}/#", "-q", 2, "-C", 3, "-F", "%r %q %p")
+        assert sorted(out.splitlines()) == ["1 0 kept 0", "1 1 kept 1", "1 2 kept 2"]
+
+
+def paho_python(name, version, port, transport="tcp", configure=lambda client: None):
+    module = pytest.importorskip("paho.mqtt.client")
+    options = {} if version == 5 else {"clean_session": True}
+    if hasattr(module, "CallbackAPIVersion"):
+        options["callback_api_version"] = module.CallbackAPIVersion.VERSION1
+    client = module.Client(client_id=name, protocol=version, transport=transport, **options)
+    configure(client)
+    got, ready = [], threading.Event()
+    client.on_connect = lambda *_: client.subscribe(f"{name}/#", 2)
+    client.on_subscribe = lambda *_: ready.set()
+    client.on_message = lambda _client, _data, message: got.append((message.qos, message.payload))
+    client.connect("localhost", port, 10)
+    client.loop_start()
+    try:
+        assert ready.wait(10)
+        for i in range(50):
+            for qos in range(3):
+                client.publish(f"{name}/{qos}", f"{i}" * 100, qos=qos)
+        wait_until(lambda: len(got) == 150, what="150 messages")
+        for qos in range(3):
+            assert [text for found, text in got if found == qos] == [(f"{i}" * 100).encode() for i in range(50)]
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+@every_version
+def test_paho_python(broker, ca, clients, name, version):
+    certificate, key = clients["alice"]
+    paho_python(name, version, broker.ports["cn"],
+                configure=lambda client: client.tls_set(str(ca.cafile), str(certificate), str(key)))
+
+
+@every_version
+def test_paho_c(broker, ca, name, paho_c, version):  # noqa: F811
+    run(paho_c, f"ssl://localhost:{broker.ports['tls']}", name, version, ca.cafile)
+
+
+@every_version
+def test_mqttjs(broker, ca, name, mqttjs, version):  # noqa: F811
+    run("node", conftest.TOP / "tests/broker/mqttjs.js", mqttjs, f"mqtts://localhost:{broker.ports['tls']}", name,
+        version, env={**os.environ, "NODE_EXTRA_CA_CERTS": str(ca.cafile)})
