@@ -34,6 +34,7 @@ struct conn_table {
 	struct list moving;           /* leave for another worker in phase SETTLE */
 	struct list rated;            /* paused for their rate */
 	struct list blocked;          /* struct conn_line: until the store is well */
+	size_t waiting_bytes;         /* of all publications that wait, in all lines */
 	struct list publications;     /* struct conn_publication, all that wait, also of connections
 					 that have gone */
 	struct list subscribes;       /* struct open_subscribe: likewise */

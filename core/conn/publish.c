@@ -21,6 +21,7 @@
 enum {
 	BURST_US = 1000000,
 	PARKED_BYTES = 1 << 20, /* of a connection that waits for the store: then it is not read */
+	WAITING_COST = 512,     /* of a publication that waits, beside its bytes */
 };
 
 struct bytes
@@ -345,6 +346,7 @@ join_line(struct conn *conn, struct conn_publication *open)
 	list_append(&open->line->waiting, &open->order);
 	open->size = open->publication.draft.payload.len + open->publication.draft.props.len;
 	open->line->bytes += open->size;
+	open->table->waiting_bytes += open->size + WAITING_COST;
 }
 
 /* Does its first wait for the store? */
@@ -374,6 +376,7 @@ forget(struct conn_publication *open)
 	list_remove(&open->all_link);
 	list_remove(&open->order);
 	open->line->bytes -= open->size;
+	open->table->waiting_bytes -= open->size + WAITING_COST;
 	open->line->ready_count -= open->is_ready;
 	open->line->count--;
 	unref_line(&open->line);
@@ -415,7 +418,10 @@ finish(struct conn_publication *open)
 	struct route_publication *publication = &open->publication;
 	struct conn *conn = open->conn;
 	uint64_t ticket = publication->ticket;
-	uint8_t reason = told_reason(publication->client->version, open->qos, publication->reason);
+	/* Who is closed over it is told nothing: a packet id must not count as taken. */
+	uint8_t reason = publication->disconnect ? publication->reason
+						 : told_reason(publication->client->version,
+						       open->qos, publication->reason);
 	struct session *session;
 
 	forget(open);
@@ -438,6 +444,22 @@ finish(struct conn_publication *open)
 	plugin_end(&publication->request, free_publication);
 }
 
+/* What waits while the store fails has a budget of its own: as much as may be under way, shared by
+ * the workers. Connections may come and go meanwhile, and each leaves what it was not acknowledged.
+ */
+static bool
+is_over_budget(const struct conn_table *table)
+{
+	int64_t budget = route_house_max_transit(route_desk_house(table->route));
+	int64_t workers = (int64_t)loop_worker_count(table->house->options.loop);
+
+	if (budget == 0) {
+		return false;
+	}
+	budget /= workers;
+	return table->waiting_bytes > (size_t)(budget > PARKED_BYTES ? budget : PARKED_BYTES);
+}
+
 /* The store fails (flow 3). True: it is refused. MQTT 3 cannot be told: it waits, and so do all
  * behind it that have a QoS; reading goes on until it is owed Receive Maximum (stop_if_owing). */
 static bool
@@ -448,6 +470,14 @@ is_refused(struct conn_publication *open)
 	if (open->client->version == WIRE_V5) {
 		open->publication.reason = WIRE_REASON_QUOTA_EXCEEDED;
 		counter_add(COUNTER_PUBLISHES_DROPPED, 1);
+		return true;
+	}
+	if (is_over_budget(line->table)) {
+		/* It was not acknowledged: its client keeps it, and is closed. */
+		open->publication.disconnect = true;
+		open->publication.reason = WIRE_REASON_QUOTA_EXCEEDED;
+		counter_add(COUNTER_PUBLISHES_DROPPED, 1);
+		counter_add(COUNTER_CLOSED_OVERLOAD, 1);
 		return true;
 	}
 	if (!is_blocked(line)) {

@@ -60,6 +60,18 @@ route_house_set_max_transit(struct route_house *house, int64_t bytes)
 	atomic_store_explicit(&house->max_transit, bytes, memory_order_relaxed);
 }
 
+int64_t
+route_house_max_transit(const struct route_house *house)
+{
+	return atomic_load_explicit(&house->max_transit, memory_order_relaxed);
+}
+
+struct route_house *
+route_desk_house(const struct route_desk *desk)
+{
+	return desk->house;
+}
+
 void
 route_house_set_plugins(struct route_house *house, route_set_fn *fn, void *arg)
 {

@@ -26,6 +26,7 @@ void route_house_free(struct route_house **house);
 /* 0 = none; any thread. Bytes of mail, rows that wait and drafts; over it acknowledgements are
  * withheld and QoS 0 is dropped (flow 6). */
 void route_house_set_max_transit(struct route_house *house, int64_t bytes);
+int64_t route_house_max_transit(const struct route_house *house);
 
 /* port NULL: the null engine. desk of main too (for $SYS); main has no sessions (table NULL). */
 struct route_desk *route_desk_new(struct route_house *house, struct worker *worker,
@@ -93,6 +94,8 @@ enum route_status route_publish(struct route_desk *desk, struct route_publicatio
 enum route_status route_carry(struct route_publication *publication);
 /* It will not be carried out (or was): nothing of it counts as transit any more. */
 void route_forget(struct route_publication *publication);
+
+struct route_house *route_desk_house(const struct route_desk *desk);
 
 /* The transit budget is over: checked once per turn. */
 bool route_desk_is_over(const struct route_desk *desk);

@@ -416,6 +416,32 @@ def test_who_was_parked_and_left_comes_back(run_broker, tmp_path, name, qos, ask
     assert got == [b"once"] if qos == 2 else got in ([b"once"], [b"once"] * 2)
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_parked_has_a_budget(run_broker, tmp_path, name, qos):
+    # Clients that come and go while the store fails leave what was not acknowledged: not without end.
+    own = run_broker({"broker": {**CONFIG["broker"], "workers": 1, "max_transit": "3MiB"}}, test=True,
+                     expected_errors="The store fails|store",
+                     args=["--engine", "mem", "--fail-file", tmp_path / "fail"])
+    own.fail_file = pathlib.Path(tmp_path / "fail")
+    sleeper(own, f"{name}s", (f"{name}/#", 2))
+    fail(own)
+    closed = 0
+    for i in range(12):
+        client = own.connect(version=4)
+        client.send(client.publish_packet(f"{name}/{i}", bytes(600000), qos=qos, packet_id=1))
+        try:
+            client.expect_quiet(0.1)
+        except Closed:
+            closed += 1
+        client.reset()
+    assert 4 <= closed <= 11
+    mend(own)
+    client = own.connect()
+    wait_until(lambda: "works again" in own.log() or "well" in own.log(), 5, what="the store")
+    got = wake(own, f"{name}s").messages_before(client)
+    assert len(got) == 12 - closed
+
+
 def test_refusals_with_an_authority_that_waits(run_broker, tmp_path, name):
     own = make_failing(run_broker, tmp_path, "--authority", "out-of-order")
     sleeper(own, f"{name}s", (name, 2))
