@@ -463,7 +463,9 @@ on_refused(struct conn *conn, const struct wire_outcome *outcome, const struct w
 									     : WIRE_V311;
 
 			conn->peer.version = version & 15U;
-			conn_send_connack(conn, reason, outcome->text);
+			/* Without a sentence: its Maximum Packet Size may not have been seen
+			 * [MQTT-3.2.2-19]. */
+			conn_send_connack(conn, reason, NULL);
 		}
 		counter_add(COUNTER_CONNECTS_REFUSED, 1);
 		conn_close(conn, SESSION_LEAVE_NORMAL, WIRE_REASON_SUCCESS, "%s", outcome->text);

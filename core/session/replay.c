@@ -311,6 +311,12 @@ session_replay_step(struct session *session, unsigned *visits)
 		}
 		return over || *visits != 0 ? SESSION_STEP_DONE : SESSION_STEP_AGAIN;
 	}
+	if ((replay->sub->flags & TOPIC_NO_LOCAL) != 0 &&
+	    bytes_equal(msg_client_id(msg), session_client_id(session))) {
+		/* Its own, which No Local keeps from it in the store, too [MQTT-3.8.3-3]. */
+		msg_unref(&msg);
+		return SESSION_STEP_DONE;
+	}
 	qos = session_limits_of(session)->upgrade_outgoing_qos || msg->qos > replay->sub->qos
 		  ? replay->sub->qos
 		  : msg->qos;

@@ -136,6 +136,18 @@ def test_no_local_leaves_out_ones_own_messages(broker, name):
     assert [one.payload for one in other.messages_before(client, f"mark2-{name}")] == [b"mine"]
 
 
+def test_no_local_leaves_out_ones_own_retained_messages(broker, name):
+    # [MQTT-3.8.3-3]
+    own, other = broker.connect(), broker.connect()
+    own.publish(f"{name}/own", "own", qos=1, retain=1)
+    other.publish(f"{name}/other", "other", qos=1, retain=1)
+    own.subscribe(Filter(f"{name}/#", 1, no_local=1))
+    own.message(payload="other", retain=1)
+    assert own.messages_before(other) == []
+    other.subscribe(Filter(f"{name}/own", 1, no_local=1))
+    other.message(payload="own", retain=1)
+
+
 def test_no_local_counts_for_its_own_subscription_only(broker, name):
     client = broker.connect()
     client.subscribe(Filter(f"{name}/#", 2, no_local=1), subscription_identifier=[1])

@@ -274,6 +274,7 @@ is_replay_due(
 
 	return asks && sub->filter < FIRST_SHARED && sub->acked != NEVER && !sub->refused &&
 	       sub->closed_from == NEVER && (life->murky >> sub->filter & 1) == 0 &&
+	       !(sub->no_local && pub->owner == life->owner) &&
 	       model_matches(sub->filter, pub->topic) && pub->retain && pub->sure && pub->ok &&
 	       pub->ended != NEVER && pub->ended < sub->sent && lesser(sub->qos, pub->qos) > 0 &&
 	       (sim->world.crashes == 0 || world_is_durable(&sim->world));

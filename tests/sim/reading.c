@@ -169,6 +169,7 @@ reading_is_replay(struct came *came)
 		unsigned asked = asked_at(life, sub);
 
 		if (sub->filter < FIRST_SHARED && model_matches(sub->filter, came->pub->topic) &&
+		    !(sub->no_local && may_be_own(came)) &&
 		    model_is_possible(sub, came->from, FOREVER) && asked != NEVER &&
 		    id_is(came, sub) && came->packet->qos <= least(came->pub->qos, sub->qos) &&
 		    (sub->acked == NEVER || came->packet->qos == least(came->pub->qos, sub->qos))) {
