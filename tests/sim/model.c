@@ -194,10 +194,16 @@ count_groups(const struct came *came, const struct sub *shared)
 	struct pub *pub = came->pub;
 	unsigned at = shared->filter - (unsigned)FIRST_SHARED;
 
+	/* A member whose session is not kept takes what it has got along when the broker crashes;
+	 * the publisher, not acknowledged yet, sends again. */
+	unsigned gone =
+	    pub->unkept2[at] < sim->world.crashes ? pub->unkept2[at] : sim->world.crashes;
+
 	pub->group_got[at]++;
+	pub->unkept2[at] += came->packet->qos == 2 && !came->life->persistent;
 	if (came->packet->qos == 2 &&
 	    ++pub->shared2[at] >
-		routings(sim, pub) +
+		routings(sim, pub) + gone +
 		    (model_got(came->life, pub->number)->refused ? sim->world.crashes : 0)) {
 		describe(came, "a second member of a group got it at QoS 2");
 	}

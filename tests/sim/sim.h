@@ -71,6 +71,7 @@ struct pub {
 	unsigned observed;     /* how often the observer got it */
 	unsigned shared2[3];   /* deliveries of QoS 2 by shared filter */
 	unsigned group_got[3]; /* lives that got it by shared filter */
+	unsigned unkept2[3];   /* of shared2, those to sessions that a crash ends */
 	bool doubtful;         /* of a will: nobody promises that it is published */
 	/* Of a will: */
 	enum will_state will;
