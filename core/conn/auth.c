@@ -346,7 +346,11 @@ conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 			return;
 		}
 		if (claims) {
-			conn_log(conn, LOG_LEVEL_DEBUG, WIRE_REASON_SUCCESS,
+			/* One line at info is enough: Tasmota sends a name always. */
+			conn_log(conn,
+			    atomic_exchange(&conn->table->house->told_names, true) ? LOG_LEVEL_DEBUG
+										   : LOG_LEVEL_INFO,
+			    WIRE_REASON_SUCCESS,
 			    "the user name is ignored: nobody is there to check it");
 		}
 		conn_accepted(conn, NULL);

@@ -15,6 +15,7 @@ struct conn_house {
 	struct conn_house_options options;
 	struct conn_table *tables[WORKER_MAX]; /* by worker; NULL: none */
 	_Atomic int64_t delayed;               /* refusals that are held back */
+	_Atomic bool told_names;               /* it was said that user names are ignored */
 };
 
 struct conn_moved {

@@ -382,3 +382,11 @@ def test_the_connect_of_a_bridge_is_like_any_other_or_refused(broker, name):
 def test_user_properties_of_connect_are_accepted(broker, name):
     client = broker.connect(name, user_property=[("a", "b"), ("a", "c"), ("", "")])
     client.subscribe(Filter("x", 2))
+
+
+def test_an_ignored_user_name_is_told_once(run_broker):
+    # Nobody checks names without a chain; Tasmota sends one always.
+    own = run_broker({})
+    for i in range(3):
+        own.connect(f"x{i}", username="DVES_USER", password="p")
+    assert own.log().count("the user name is ignored") == 1
