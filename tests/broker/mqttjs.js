@@ -54,7 +54,13 @@ async function scenario (mqtt, url, prefix, version, options, tell) {
   function connect (more) {
     const all = { protocolVersion: version, reconnectPeriod: 0, resubscribe: false, ...options, ...more }
     if (version === 3) all.protocolId = 'MQIsdp'
-    return mqtt.connectAsync(url, all)
+    // Not connectAsync: in a page it never ends where the WebSocket is refused.
+    const client = mqtt.connect(url, all)
+    return new Promise((resolve, reject) => {
+      client.once('connect', () => resolve(client))
+      client.once('error', reject)
+      client.once('close', () => reject(new Error('closed before CONNACK')))
+    })
   }
 
   const client = await connect({
@@ -109,7 +115,7 @@ async function main ([path, url, prefix, version, ca, cert, key]) {
   await scenario(require(path), url, prefix, Number(version), options, (what) => console.log(`ok ${what}`))
 }
 
-if (typeof process !== 'undefined') {
+if (typeof window === 'undefined') {
   const fail = (why) => {
     console.error(String(why && why.stack ? why.stack : why))
     process.exit(1)

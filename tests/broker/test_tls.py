@@ -18,8 +18,8 @@ import pytest
 
 import conftest
 from certificates import Authority
-from mqtt import Client, Closed, Will, encode, tls_context, wait_until
-from test_clients import VERSIONS, every_version, mqttjs, paho_c, run, tool  # noqa: F401
+from mqtt import Client, Will, encode, tls_context, wait_until
+from test_clients import every_version, tool
 from test_move import check_answers, stream_of
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -756,60 +756,3 @@ def test_moving_with_much_behind_connect(moving, name, tls):
         client.expect("SUBACK")
         for i in range(100):
             client.message(payload=bytes(1000 + i))
-
-
-# --- clients that others wrote ---
-
-@every_version
-def test_mosquitto(broker, ca, clients, name, version):
-    for listener, args in (("tls", []), ("cn", ["--cert", clients["alice"][0], "--key", clients["alice"][1]])):
-        common = ["-h", "localhost", "-p", broker.ports[listener], "--cafile", ca.cafile, "-V", VERSIONS[version],
-                  *args]
-        for qos in (0, 1, 2):
-            run(tool("mosquitto_pub"), *common, "-t", f"{name}/{qos}", "-m", f"kept {qos}", "-q", qos, "-r")
-        out = run(tool("mosquitto_sub"), *common, "-t", f"{name}/#", "-q", 2, "-C", 3, "-F", "%r %q %p")
-        assert sorted(out.splitlines()) == ["1 0 kept 0", "1 1 kept 1", "1 2 kept 2"]
-
-
-def paho_python(name, version, port, transport="tcp", configure=lambda client: None):
-    module = pytest.importorskip("paho.mqtt.client")
-    options = {} if version == 5 else {"clean_session": True}
-    if hasattr(module, "CallbackAPIVersion"):
-        options["callback_api_version"] = module.CallbackAPIVersion.VERSION1
-    client = module.Client(client_id=name, protocol=version, transport=transport, **options)
-    configure(client)
-    got, ready = [], threading.Event()
-    client.on_connect = lambda *_: client.subscribe(f"{name}/#", 2)
-    client.on_subscribe = lambda *_: ready.set()
-    client.on_message = lambda _client, _data, message: got.append((message.qos, message.payload))
-    client.connect("localhost", port, 10)
-    client.loop_start()
-    try:
-        assert ready.wait(10)
-        for i in range(50):
-            for qos in range(3):
-                client.publish(f"{name}/{qos}", f"{i}" * 100, qos=qos)
-        wait_until(lambda: len(got) == 150, what="150 messages")
-        for qos in range(3):
-            assert [text for found, text in got if found == qos] == [(f"{i}" * 100).encode() for i in range(50)]
-    finally:
-        client.disconnect()
-        client.loop_stop()
-
-
-@every_version
-def test_paho_python(broker, ca, clients, name, version):
-    certificate, key = clients["alice"]
-    paho_python(name, version, broker.ports["cn"],
-                configure=lambda client: client.tls_set(str(ca.cafile), str(certificate), str(key)))
-
-
-@every_version
-def test_paho_c(broker, ca, name, paho_c, version):  # noqa: F811
-    run(paho_c, f"ssl://localhost:{broker.ports['tls']}", name, version, ca.cafile)
-
-
-@every_version
-def test_mqttjs(broker, ca, name, mqttjs, version):  # noqa: F811
-    run("node", conftest.TOP / "tests/broker/mqttjs.js", mqttjs, f"mqtts://localhost:{broker.ports['tls']}", name,
-        version, env={**os.environ, "NODE_EXTRA_CA_CERTS": str(ca.cafile)})

@@ -3,7 +3,6 @@
 
 import os
 import pwd
-import signal
 import socket
 import stat
 
@@ -11,7 +10,6 @@ import pytest
 
 import conftest
 from mqtt import Closed, encode, proxy_v1, tls_context, wait_until
-from test_clients import run, tool
 from test_move import check_answers, send_in_pieces, stream_of
 from test_tls import reload, server
 
@@ -139,12 +137,3 @@ def test_a_client_killed_in_the_middle(run_broker, path, name):
         client.send(encode(client.connect_packet(name), 5)[:i])
         client.close()
     own.open(path=path).connect(name)
-
-
-@pytest.mark.parametrize("version", ("31", "311", "5"))
-def test_mosquitto(run_broker, path, name, version):
-    own = run_broker({"listeners": [{"name": "mqtt"}, listener(path)]})
-    run(tool("mosquitto_pub"), "--unix", path, "-V", version, "-t", name, "-m", "x", "-q", "2", "-r")
-    assert run(tool("mosquitto_sub"), "--unix", path, "-V", version, "-t", name, "-C", "1", "-q", "2") == "x\n"
-    own.terminate(signal.SIGTERM)
-    assert own.wait() == 0

@@ -14,9 +14,9 @@ import pytest
 
 import conftest
 from mqtt import Client, Closed, Timeout, WebSocket, Will, encode, tls_context, wait_until, ws_frame
-from test_clients import VERSIONS, every_version, mqttjs, paho_c, run, tool  # noqa: F401
+from test_clients import VERSIONS, every_version, run, tool
 from test_move import check_answers, stream_of
-from test_tls import last_failure, paho_python, raw, read_to_end, server
+from test_tls import last_failure, raw, read_to_end, server
 
 ORIGIN = "https://pages.example"
 
@@ -420,31 +420,6 @@ def test_a_reload_in_the_middle_of_the_request(run_broker, name):
 
 
 # --- clients that others wrote ---
-
-@every_version
-@every_kind
-def test_paho_python(broker, ca, name, version, kind):
-    def configure(client):
-        client.ws_set_options(path="/mqtt")
-        if kind == "wss":
-            client.tls_set(str(ca.cafile))
-
-    paho_python(name, version, broker.ports[kind], "websockets", configure)
-
-
-@every_version
-def test_paho_c(broker, ca, name, paho_c, version):  # noqa: F811
-    # Not over ws: there Paho C 1.3.11 forgets what it has read already. A PUBACK in one segment with the
-    # PUBLISH before it is seen only when something else comes.
-    run(paho_c, f"wss://localhost:{broker.ports['wss']}/mqtt", name, version, ca.cafile)
-
-
-@every_version
-@every_kind
-def test_mqttjs(broker, ca, name, mqttjs, version, kind):  # noqa: F811
-    run("node", conftest.TOP / "tests/broker/mqttjs.js", mqttjs, f"{kind}://localhost:{broker.ports[kind]}/mqtt",
-        name, version, env={**os.environ, "NODE_EXTRA_CA_CERTS": str(ca.cafile)})
-
 
 @every_version
 def test_mosquitto_beside_it(broker, name, transports, version):
