@@ -3,6 +3,8 @@
  * Connections of a worker: how they begin, how they end, what is told about them. conn_close is the
  * one way to die; it may be called at any moment from the connection's own worker, and again. The
  * object is freed by its peer in phase WRITE, never inside a callback.
+ *
+ * A little longer than the guide: birth and death of one object, told in one place.
  */
 #include "conn/conn.h"
 

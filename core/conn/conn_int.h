@@ -246,19 +246,40 @@ uint32_t conn_stripped_len(const struct conn *conn, const struct msg *msg);
 /* --- publish.c --- */
 void conn_on_publish(struct conn *conn, const struct wire_publish *packet);
 void conn_on_pubrel(struct conn *conn, const struct wire_ack *packet);
+/* The full topic: a view into the packet, or into the table's scratch. */
+struct bytes conn_full_topic(struct conn *conn, struct bytes topic);
+/* The reason as this version of MQTT can be told it. */
+uint8_t conn_told_reason(uint8_t version, uint8_t qos, uint8_t reason);
+/* Nothing was routed: acknowledges with the reason. */
+void conn_refuse_publish(struct conn *conn, const struct wire_publish *packet, uint8_t reason);
+
+/* --- waiting.c --- */
+/* Does its first wait for the store? NULL: no. */
+bool conn_is_blocked(const struct conn_line *line);
+/* A plugin may answer later, or others wait before it. */
+void conn_publish_waiting(
+    struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet);
+/* The store fails, and MQTT 3 cannot be told: it waits. */
+void conn_park(
+    struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet);
+/* The connection goes; what waits is carried out all the same. */
 void conn_drop_publications(struct conn *conn);
 /* After loop_join: what still waits goes, or will when the desk of questions does. */
 void conn_free_publications(struct conn_table *table);
-void conn_free_subscribes(struct conn_table *table);
 /* The store is well: what waits for it goes on. */
 void conn_unblock(struct conn_table *table);
 /* Reads on unless a SUBSCRIBE is asked about, or too many publications are. */
 void conn_resume_pending(struct conn *conn);
+
+/* --- pace.c --- */
+void conn_stop_if_owing(struct conn *conn);
+void conn_stop_for_credit(struct conn *conn, uint32_t workers);
+void conn_stop_for_rate(struct conn *conn, size_t size);
 void conn_unrate(struct conn_table *table);
-/* The full topic: a view into the packet, or into the table's scratch. */
-struct bytes conn_full_topic(struct conn *conn, struct bytes topic);
 
 /* --- subscribe.c --- */
+/* After loop_join, likewise. */
+void conn_free_subscribes(struct conn_table *table);
 void conn_on_subscribe(struct conn *conn, const struct wire_subscribe *packet);
 void conn_on_unsubscribe(struct conn *conn, const struct wire_subscribe *packet);
 void conn_drop_subscribe(struct conn *conn);

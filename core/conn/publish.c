@@ -18,12 +18,6 @@
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
-enum {
-	BURST_US = 1000000,
-	PARKED_BYTES = 1 << 20, /* of a connection that waits for the store: then it is not read */
-	WAITING_COST = 512,     /* of a publication that waits, beside its bytes */
-};
-
 struct bytes
 conn_full_topic(struct conn *conn, struct bytes topic)
 {
@@ -131,84 +125,6 @@ check_quota(struct conn *conn)
 	return true;
 }
 
-/* --- when reading must stop --- */
-
-/* MQTT 3 has no Receive Maximum: it is read again when it has got its acknowledgements (flow 6). */
-static void
-stop_if_owing(struct conn *conn)
-{
-	if (conn_version(conn) != WIRE_V5 &&
-	    peer_ack_publishes(&conn->peer) >=
-		(uint32_t)conn_limits_of(conn)->session.receive_maximum) {
-		peer_pause(&conn->peer, PEER_PAUSE_OWING);
-	}
-}
-
-static void
-stop_for_credit(struct conn *conn, uint32_t workers)
-{
-	struct conn_table *table = conn->table;
-	struct loop *loop = table->house->options.loop;
-
-	for (unsigned i = 0; workers != 0 && i < loop_worker_count(loop); i++) {
-		unsigned bit = i < ROUTE_LAST_WORKER ? i : ROUTE_LAST_WORKER;
-
-		if ((workers >> bit & 1) != 0 &&
-		    mail_wait_credit(table->worker, loop_worker(loop, i))) {
-			peer_pause(&conn->peer, PEER_PAUSE_CREDIT);
-		}
-	}
-}
-
-static int64_t
-now_us(void)
-{
-	return context_current->mono_ms * 1000;
-}
-
-/* GCRA: each publication moves the moment on by its share; a second of burst is allowed. */
-static void
-stop_for_rate(struct conn *conn, size_t size)
-{
-	const struct conn_limits *limits = conn_limits_of(conn);
-	int64_t now = now_us();
-	struct conn_more *more;
-
-	if (limits->max_publish_rate == 0 && limits->max_publish_bytes_rate == 0) {
-		return;
-	}
-	more = conn_more_of(conn);
-	more->rate_at_us = more->rate_at_us > now ? more->rate_at_us : now;
-	more->bytes_at_us = more->bytes_at_us > now ? more->bytes_at_us : now;
-	if (limits->max_publish_rate != 0) {
-		more->rate_at_us += 1000000 / limits->max_publish_rate;
-	}
-	if (limits->max_publish_bytes_rate != 0) {
-		more->bytes_at_us += (int64_t)size * 1000000 / limits->max_publish_bytes_rate;
-	}
-	if (more->rate_at_us > now + BURST_US || more->bytes_at_us > now + BURST_US) {
-		peer_pause(&conn->peer, PEER_PAUSE_RATE);
-		if (!list_is_linked(&more->wait_link)) {
-			list_append(&conn->table->rated, &more->wait_link);
-		}
-	}
-}
-
-void
-conn_unrate(struct conn_table *table)
-{
-	int64_t now = now_us();
-
-	list_each (link, &table->rated) {
-		struct conn_more *more = list_item(link, struct conn_more, wait_link);
-
-		if (more->rate_at_us <= now + BURST_US && more->bytes_at_us <= now + BURST_US) {
-			list_remove(link);
-			peer_resume(&more->conn->peer, PEER_PAUSE_RATE);
-		}
-	}
-}
-
 /* --- outcomes --- */
 
 /*
@@ -216,8 +132,8 @@ conn_unrate(struct conn_table *table)
  * other: its publisher would send it for ever. A plugin's reason need not be one that may stand
  * there.
  */
-static uint8_t
-told_reason(uint8_t version, uint8_t qos, uint8_t reason)
+uint8_t
+conn_told_reason(uint8_t version, uint8_t qos, uint8_t reason)
 {
 	enum wire_type type = qos == 1 ? WIRE_PUBACK : WIRE_PUBREC;
 
@@ -230,8 +146,8 @@ told_reason(uint8_t version, uint8_t qos, uint8_t reason)
 }
 
 /* Nothing was routed. */
-static void
-refuse(struct conn *conn, const struct wire_publish *packet, uint8_t reason)
+void
+conn_refuse_publish(struct conn *conn, const struct wire_publish *packet, uint8_t reason)
 {
 	enum wire_type type = packet->qos == 1 ? WIRE_PUBACK : WIRE_PUBREC;
 
@@ -249,7 +165,7 @@ refuse(struct conn *conn, const struct wire_publish *packet, uint8_t reason)
 		}
 	}
 	peer_ack(&conn->peer, type, packet->packet_id,
-	    told_reason(conn_version(conn), packet->qos, reason), 0);
+	    conn_told_reason(conn_version(conn), packet->qos, reason), 0);
 }
 
 static enum route_mode
@@ -289,7 +205,7 @@ acknowledge(
     struct conn *conn, uint8_t qos, uint16_t packet_id, const struct route_publication *publication)
 {
 	uint64_t ticket = publication->ticket;
-	uint8_t reason = told_reason(conn_version(conn), qos, publication->reason);
+	uint8_t reason = conn_told_reason(conn_version(conn), qos, publication->reason);
 
 	if (publication->disconnect) {
 		if (qos == 2) {
@@ -306,404 +222,8 @@ acknowledge(
 		peer_ack(&conn->peer, WIRE_PUBREC, packet_id, reason,
 		    publication->mode == ROUTE_COMMIT ? ticket : 0);
 	}
-	stop_for_credit(conn, publication->worker_over);
-	stop_if_owing(conn);
-}
-
-/* --- those that wait: their order --- */
-
-static void
-unref_line(struct conn_line **line_at)
-{
-	struct conn_line *line = *line_at;
-
-	*line_at = NULL;
-	line->users--;
-	if (line->users == 1 && line->conn != NULL && !list_is_linked(&line->blocked_link)) {
-		/* The connection's own is the last. */
-		line->conn->line = NULL;
-		line->users = 0;
-	}
-	if (line->users == 0) {
-		list_remove(&line->blocked_link);
-		mem_free(&line);
-	}
-}
-
-static void
-join_line(struct conn *conn, struct conn_publication *open)
-{
-	if (conn->line == NULL) {
-		conn->line = mem_zalloc(sizeof(*conn->line));
-		conn->line->conn = conn;
-		conn->line->table = conn->table;
-		conn->line->users = 1;
-		list_init(&conn->line->waiting);
-	}
-	open->line = conn->line;
-	open->line->users++;
-	open->line->count++;
-	list_append(&open->line->waiting, &open->order);
-	open->size = open->publication.draft.payload.len + open->publication.draft.props.len;
-	open->line->bytes += open->size;
-	open->table->waiting_bytes += open->size + WAITING_COST;
-}
-
-/* Does its first wait for the store? */
-static bool
-is_blocked(const struct conn_line *line)
-{
-	return line != NULL && list_is_linked(&line->blocked_link);
-}
-
-static void
-free_publication(struct plugin_request *request)
-{
-	struct conn_publication *open =
-	    (struct conn_publication *)(void *)((char *)request - offsetof(struct conn_publication,
-								      publication.request));
-
-	plugin_request_fini(request);
-	msg_draft_fini(&open->publication.draft);
-	msg_client_unref(&open->client);
-	mem_free(&open);
-}
-
-/* It waits no longer. The caller has a reference on the line. */
-static void
-forget(struct conn_publication *open)
-{
-	list_remove(&open->all_link);
-	list_remove(&open->order);
-	open->line->bytes -= open->size;
-	open->table->waiting_bytes -= open->size + WAITING_COST;
-	open->line->ready_count -= open->is_ready;
-	open->line->count--;
-	unref_line(&open->line);
-	open->conn = NULL;
-}
-
-static struct session *
-session_of(const struct conn_publication *open)
-{
-	return session_table_get(open->table->sessions, open->publication.session_slot,
-	    open->publication.session_generation);
-}
-
-/* As many wait as may. Those that wait for the store have another limit. */
-static bool
-is_full(const struct conn *conn)
-{
-	const struct conn_line *line = conn->line;
-	int64_t count = line != NULL ? line->count : 0;
-
-	if (is_blocked(line)) {
-		count -= line->ready_count;
-	}
-	return count >= conn_limits_of(conn)->max_pending;
-}
-
-void
-conn_resume_pending(struct conn *conn)
-{
-	if ((conn->more == NULL || conn->more->subscribing == NULL) && !is_full(conn)) {
-		peer_resume(&conn->peer, PEER_PAUSE_PENDING);
-	}
-}
-
-/* The verdict goes to whoever it is for, and the publication goes. */
-static void
-finish(struct conn_publication *open)
-{
-	struct route_publication *publication = &open->publication;
-	struct conn *conn = open->conn;
-	uint64_t ticket = publication->ticket;
-	/* Who is closed over it is told nothing: a packet id must not count as taken. */
-	uint8_t reason = publication->disconnect ? publication->reason
-						 : told_reason(publication->client->version,
-						       open->qos, publication->reason);
-	struct session *session;
-
-	forget(open);
-	if (conn != NULL && publication->disconnect) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, publication->reason, "PUBLISH is refused");
-		conn = NULL;
-	}
-	session = session_of(open);
-	if (open->qos == 2 && session != NULL) {
-		/* Tells the sink that is attached now, which need not be the one it came by. */
-		session_inbound_done(session, open->packet_id, reason, &ticket, true);
-	} else if (open->qos == 1 && conn != NULL) {
-		peer_ack_know(&conn->peer, open->ack, reason, ticket);
-	}
-	if (conn != NULL) {
-		stop_for_credit(conn, publication->worker_over);
-		conn_resume_pending(conn);
-	}
-	route_forget(publication);
-	plugin_end(&publication->request, free_publication);
-}
-
-/* What waits while the store fails has a budget of its own: as much as may be under way, shared by
- * the workers. Connections may come and go meanwhile, and each leaves what it was not acknowledged.
- */
-static bool
-is_over_budget(const struct conn_table *table)
-{
-	int64_t budget = route_house_max_transit(route_desk_house(table->route));
-	int64_t workers = (int64_t)loop_worker_count(table->house->options.loop);
-
-	if (budget == 0) {
-		return false;
-	}
-	budget /= workers;
-	return table->waiting_bytes > (size_t)(budget > PARKED_BYTES ? budget : PARKED_BYTES);
-}
-
-/* The store fails (flow 3). True: it is refused. MQTT 3 cannot be told: it waits, and so do all
- * behind it that have a QoS; reading goes on until it is owed Receive Maximum (stop_if_owing). */
-static bool
-is_refused(struct conn_publication *open)
-{
-	struct conn_line *line = open->line;
-
-	if (open->client->version == WIRE_V5) {
-		open->publication.reason = WIRE_REASON_QUOTA_EXCEEDED;
-		counter_add(COUNTER_PUBLISHES_DROPPED, 1);
-		return true;
-	}
-	if (is_over_budget(line->table)) {
-		/* It was not acknowledged: its client keeps it, and is closed. */
-		open->publication.disconnect = true;
-		open->publication.reason = WIRE_REASON_QUOTA_EXCEEDED;
-		counter_add(COUNTER_PUBLISHES_DROPPED, 1);
-		counter_add(COUNTER_CLOSED_OVERLOAD, 1);
-		return true;
-	}
-	if (!is_blocked(line)) {
-		list_append(&line->table->blocked, &line->blocked_link);
-		if (line->conn != NULL) {
-			conn_resume_pending(line->conn);
-		}
-	}
-	if (line->conn != NULL && line->bytes > PARKED_BYTES) {
-		peer_pause(&line->conn->peer, PEER_PAUSE_STORE);
-	}
-	return false;
-}
-
-/* QoS 0 does not wait for the store, but for QoS 0 before it that is not ready. */
-static void
-pass_blocked(struct conn_line *line)
-{
-	list_each (link, &line->waiting) {
-		struct conn_publication *open = list_item(link, struct conn_publication, order);
-
-		if (open->qos != 0) {
-			continue;
-		}
-		if (!open->is_ready) {
-			return;
-		}
-		(void)route_carry(&open->publication);
-		finish(open);
-	}
-}
-
-/* Carries out from the front what is ready. */
-static void
-go_on(struct conn_line *line)
-{
-	if (line->is_going) {
-		return;
-	}
-	line->is_going = true;
-	line->users++;
-	while (!list_is_empty(&line->waiting)) {
-		struct conn_publication *open =
-		    list_item(line->waiting.head.next, struct conn_publication, order);
-
-		if (!open->is_ready ||
-		    (route_carry(&open->publication) == ROUTE_BLOCKED && !is_refused(open))) {
-			break;
-		}
-		finish(open);
-	}
-	if (is_blocked(line)) {
-		pass_blocked(line);
-	}
-	line->is_going = false;
-	unref_line(&line);
-}
-
-void
-conn_unblock(struct conn_table *table)
-{
-	struct list_link *link;
-	struct list now;
-
-	list_init(&now);
-	while ((link = list_take_first(&table->blocked)) != NULL) {
-		list_append(&now, link);
-	}
-	while ((link = list_take_first(&now)) != NULL) {
-		struct conn_line *line = list_item(link, struct conn_line, blocked_link);
-
-		line->users++;
-		go_on(line);
-		if (line->conn != NULL && !is_blocked(line)) {
-			peer_resume(&line->conn->peer, PEER_PAUSE_STORE);
-		}
-		unref_line(&line);
-	}
-}
-
-/* --- those that wait: their life --- */
-
-/* Refused, dropped, or not answered in time: it need not wait for its turn, but those behind it
- * did. */
-static void
-on_done(struct route_publication *publication)
-{
-	struct conn_publication *open = (struct conn_publication *)(void *)publication;
-	struct conn_line *line = open->line;
-
-	line->users++;
-	finish(open);
-	go_on(line);
-	unref_line(&line);
-}
-
-static void
-on_ready(struct route_publication *publication)
-{
-	struct conn_publication *open = (struct conn_publication *)(void *)publication;
-
-	open->is_ready = true;
-	open->line->ready_count++;
-	if (open->qos != 0 && is_blocked(open->line)) {
-		route_forget(publication); /* what waits for the store is no transit */
-		if (open->conn != NULL) {
-			conn_resume_pending(open->conn);
-		}
-	}
-	go_on(open->line);
-}
-
-void
-conn_drop_publications(struct conn *conn)
-{
-	if (conn->line == NULL) {
-		return;
-	}
-	list_each (link, &conn->line->waiting) {
-		list_item(link, struct conn_publication, order)->conn = NULL;
-	}
-	conn->line->conn = NULL;
-	unref_line(&conn->line);
-}
-
-void
-conn_free_publications(struct conn_table *table)
-{
-	struct list_link *link;
-
-	while ((link = list_take_first(&table->publications)) != NULL) {
-		struct conn_publication *open = list_item(link, struct conn_publication, all_link);
-
-		forget(open);
-		plugin_end(&open->publication.request, free_publication);
-	}
-}
-
-/* One on the heap, last in line; NULL without memory. Takes over what `on_stack` holds. */
-static struct conn_publication *
-open_new(
-    struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet)
-{
-	struct conn_publication *open = mem_zalloc(sizeof(*open));
-
-	open->publication = *on_stack;
-	open->conn = conn;
-	open->table = conn->table;
-	open->client = msg_client_ref(conn->client);
-	open->publication.client = open->client;
-	open->publication.done = on_done;
-	open->publication.ready = on_ready;
-	open->publication.draft.client_id = msg_client_id_of(open->client);
-	open->publication.draft.username = msg_client_username_of(open->client);
-	open->packet_id = packet->packet_id;
-	open->qos = packet->qos;
-	plugin_request_fini(&open->publication.request);
-	plugin_request_init(&open->publication.request);
-	if (msg_draft_own(&open->publication.draft) != 0) {
-		free_publication(&open->publication.request);
-		return NULL;
-	}
-	list_append(&conn->table->publications, &open->all_link);
-	join_line(conn, open);
-	if (open->qos != 0) {
-		open->ack = peer_ack_begin(
-		    &conn->peer, open->qos == 1 ? WIRE_PUBACK : WIRE_PUBREC, open->packet_id);
-	}
-	return open;
-}
-
-/* A plugin may answer later, or others wait before it. */
-static void
-publish_waiting(
-    struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet)
-{
-	struct conn_publication *open = open_new(conn, on_stack, packet);
-
-	if (open == NULL) {
-		uint64_t ticket = 0;
-
-		if (packet->qos == 2) {
-			session_inbound_done(conn->session, packet->packet_id,
-			    WIRE_REASON_QUOTA_EXCEEDED, &ticket, false);
-		}
-		refuse(conn, packet, WIRE_REASON_QUOTA_EXCEEDED);
-		return;
-	}
-	switch (route_publish(conn->table->route, &open->publication)) {
-	case ROUTE_PENDING:
-		break;
-	case ROUTE_READY:
-		on_ready(&open->publication);
-		break;
-	case ROUTE_DONE:
-	case ROUTE_BLOCKED:
-		on_done(&open->publication);
-		break;
-	}
-	if (conn->state != CONN_SERVING) {
-		return;
-	}
-	stop_if_owing(conn);
-	if (is_full(conn)) {
-		peer_pause(&conn->peer, PEER_PAUSE_PENDING);
-	}
-}
-
-/* The store fails, and MQTT 3 cannot be told: it waits. */
-static void
-park(struct conn *conn, const struct route_publication *on_stack, const struct wire_publish *packet)
-{
-	struct conn_publication *open = open_new(conn, on_stack, packet);
-
-	if (open == NULL) {
-		uint64_t ticket = 0;
-
-		if (packet->qos == 2) {
-			session_inbound_done(conn->session, packet->packet_id,
-			    WIRE_REASON_QUOTA_EXCEEDED, &ticket, false);
-		}
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_SUCCESS, "no memory");
-		return;
-	}
-	on_ready(&open->publication);
-	stop_if_owing(conn);
+	conn_stop_for_credit(conn, publication->worker_over);
+	conn_stop_if_owing(conn);
 }
 
 /* --- PUBLISH --- */
@@ -722,7 +242,7 @@ publish_now(
 		return;
 	}
 	if (conn_version(conn) != WIRE_V5) {
-		park(conn, publication, packet);
+		conn_park(conn, publication, packet);
 		return;
 	}
 	msg_draft_fini(&publication->draft);
@@ -731,7 +251,7 @@ publish_now(
 		session_inbound_done(
 		    conn->session, packet->packet_id, WIRE_REASON_QUOTA_EXCEEDED, &ticket, false);
 	}
-	refuse(conn, packet, WIRE_REASON_QUOTA_EXCEEDED);
+	conn_refuse_publish(conn, packet, WIRE_REASON_QUOTA_EXCEEDED);
 }
 
 /* QoS 2: is it new? Else it gets what the first one got, or will get. */
@@ -760,7 +280,8 @@ must_wait(const struct conn *conn, uint8_t qos)
 	const struct conn_line *line = conn->line;
 
 	return plugin_set_may_wait(conn->listener->plugins) ||
-	       (line != NULL && !list_is_empty(&line->waiting) && (qos != 0 || !is_blocked(line)));
+	       (line != NULL && !list_is_empty(&line->waiting) &&
+		   (qos != 0 || !conn_is_blocked(line)));
 }
 
 static bool
@@ -784,11 +305,11 @@ conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 	if (packet->qos != 0 && !is_resent(conn, packet) && !check_quota(conn)) {
 		return;
 	}
-	stop_for_rate(conn, packet->payload.len + topic.len);
+	conn_stop_for_rate(conn, packet->payload.len + topic.len);
 	topic = conn_full_topic(conn, topic);
 	refusal = judge_topic(conn, topic);
 	if (refusal != WIRE_REASON_SUCCESS) {
-		refuse(conn, packet, refusal);
+		conn_refuse_publish(conn, packet, refusal);
 		return;
 	}
 	if (packet->qos == 2 && !begin_inbound(conn, packet)) {
@@ -796,7 +317,7 @@ conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 	}
 	fill(conn, packet, topic, &publication);
 	if (must_wait(conn, packet->qos)) {
-		publish_waiting(conn, &publication, packet);
+		conn_publish_waiting(conn, &publication, packet);
 	} else {
 		publish_now(conn, &publication, packet);
 	}

@@ -11,6 +11,8 @@
  *
  * Sessions that were connected count as disconnected now. Losers and transient sessions fire their
  * wills and end in their workers' first turn, as do those that have expired meanwhile.
+ *
+ * Longer than the guide: the loader's tables are of no use to anybody else.
  */
 #include <inttypes.h>
 #include <stdio.h>

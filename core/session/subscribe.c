@@ -10,6 +10,8 @@
  *
  * Order (flow 5): first into the tree, then `asof` is drawn, so a publisher that draws a later
  * version sees the subscription.
+ *
+ * A little longer than the guide: array and map hold the same thing, and nobody else looks inside.
  */
 #include "session/session_int.h"
 

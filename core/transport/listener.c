@@ -4,8 +4,8 @@
  *
  * Running out of descriptors must neither spin (the kernel keeps saying "readable") nor leave
  * clients hanging. So one descriptor is kept in reserve: it is given up for the moment it takes to
- * accept and close the client, then opened again. If somebody else was faster and took it, or the
- * kernel has no memory, accepting rests for a moment by a timer.
+ * accept and close the clients that wait, then opened again. If somebody else was faster and took
+ * it, or the kernel has no memory, accepting rests for a moment by a timer.
  */
 #include "transport/listener.h"
 
@@ -371,11 +371,13 @@ warn(struct listener *listener, int error)
 	    strerror_r(error, reason, sizeof(reason)));
 }
 
-/* True: a client was sent away, or there was none. */
+/* Sends away who waits, at most a batch of them: each leaves its descriptor to the next. That
+ * nobody waits any more only shows here, since without descriptors the kernel does not look. False:
+ * somebody else has got the reserve. */
 static bool
 use_reserve(struct listener *listener, int fd)
 {
-	int client, error;
+	int client, error, count = 0;
 
 	if (listener->reserve < 0) {
 		listener->reserve = open_reserve();
@@ -384,12 +386,14 @@ use_reserve(struct listener *listener, int fd)
 		}
 	}
 	(void)close(listener->reserve);
-	client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	error = errno;
-	if (client >= 0) {
-		(void)close(client);
-		counter_add(COUNTER_ACCEPT_EXCEEDED, 1);
-	}
+	do {
+		client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		error = errno;
+		if (client >= 0) {
+			(void)close(client);
+			counter_add(COUNTER_ACCEPT_EXCEEDED, 1);
+		}
+	} while (client >= 0 && ++count < ACCEPT_PER_CALL);
 	listener->reserve = open_reserve();
 	return client >= 0 || error == EAGAIN || error == EWOULDBLOCK;
 }
@@ -407,10 +411,9 @@ survives(struct listener *listener, int fd, int error)
 	case EMFILE:
 	case ENFILE:
 		warn(listener, error);
-		if (use_reserve(listener, fd)) {
-			return true;
+		if (!use_reserve(listener, fd)) {
+			rest(listener);
 		}
-		rest(listener);
 		return false;
 	case ENOBUFS:
 	case ENOMEM:
