@@ -293,6 +293,26 @@ keep(void *arg, struct bytes topic, struct bytes payload)
 	msg_unref(&msg);
 }
 
+/* Beside Mosquitto's names: every counter of the table, by its name in the manual. What is refused,
+ * dropped, expired or closed is told there by its reason. */
+static void
+emit_counters(const struct loop *loop, broker_sys_emit_fn *emit, void *arg)
+{
+	char topic[MAX_TOPIC], text[MAX_TEXT];
+
+	for (enum counter counter = 0; counter < COUNTER_COUNT; counter++) {
+		uint64_t value = sum(loop, counter);
+
+		if (counter_infos[counter].kind == COUNTER_GAUGE) {
+			value = not_negative(value);
+		}
+		(void)snprintf(
+		    topic, sizeof(topic), PREFIX "counters/%s", counter_infos[counter].name);
+		(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+		emit(arg, bytes_of(topic), bytes_of(text));
+	}
+}
+
 static void
 keep_all(struct broker_sys *sys)
 {
@@ -301,6 +321,7 @@ keep_all(struct broker_sys *sys)
 
 	take_sample(sys, &sample, loads);
 	broker_sys_each(&sample, loads, keep, sys->house->sessions.retain);
+	emit_counters(sys->house->loop, keep, sys->house->sessions.retain);
 }
 
 static bool
@@ -328,6 +349,7 @@ on_timer(struct worker *worker, struct timer *timer)
 	if (is_wanted(sys)) {
 		take_sample(sys, &sample, loads);
 		broker_sys_each(&sample, loads, publish, sys->house);
+		emit_counters(sys->house->loop, publish, sys->house);
 		set_timer(sys);
 	}
 }

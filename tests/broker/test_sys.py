@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from mqtt import Timeout
+from mqtt import Timeout, wait_until
 
 NUMBER = r"-?\d+"
 DECIMAL = r"\d+(\.\d+)?"
@@ -51,6 +51,17 @@ def test_all_names_are_there_at_once(broker, version):
     for name, form in NAMES.items():
         assert re.fullmatch(form, seen[name].payload.decode()), (name, seen[name].payload)
         assert seen[name].qos == 0
+
+
+def test_counters_tell_what_was_refused(run_broker):
+    own = run_broker({"listeners": [{"name": "mqtt", "allow_anonymous": True}]})
+    watcher = own.connect()
+    refused = own.open(4)
+    refused.send(refused.connect_packet("x", keep_alive=10, password="p"))     # no user name: malformed
+    refused.expect_closed()
+    wait_until(lambda: int(value(watcher, "counters/connects_refused")) == 1, 3, what="the count")
+    assert int(value(watcher, "counters/connects")) == 1
+    assert value(watcher, "counters/accept_exceeded") == "0"
 
 
 def test_values_come_again_at_each_interval(broker):
