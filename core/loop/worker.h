@@ -28,7 +28,6 @@ struct loop_options {
 	uint64_t seed; /* of loop_sim; loop_event draws its own */
 	enum log_level log_level;
 	size_t log_ring_size; /* bytes per worker; 0: 256 KiB */
-	bool cpu_pinning;     /* not used yet; workers float */
 };
 
 enum {
