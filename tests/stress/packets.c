@@ -117,7 +117,7 @@ put_connect(struct bytes_out *out, int version, const char *id, bool clean, uint
 	put_string(&body, "MQTT");
 	put_byte(&body, (unsigned)version);
 	put_byte(&body, flags);
-	put_short(&body, 60);
+	put_short(&body, 0); /* no keep alive: some of these only listen, for minutes */
 	if (version == 5) {
 		put_varint(&body, expiry_s != 0 ? 5 : 0);
 		if (expiry_s != 0) {
