@@ -3,6 +3,8 @@
 
 import pytest
 
+statement = pytest.mark.statement
+
 CONFIG = {"limits": {"max_topic_alias": 5}}
 
 
@@ -10,9 +12,9 @@ def test_connack_tells_the_maximum(broker):
     assert broker.open().connect("").props["topic_alias_maximum"] == 5
 
 
+@statement("MQTT5-3.3.2-12")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_an_alias_stands_for_its_topic(broker, name, qos):
-    # [MQTT-3.3.2-12]
     for version in (4, 5):
         subscriber, publisher = broker.connect(version=version), broker.connect()
         subscriber.subscribe((f"{name}/+", 2))
@@ -34,17 +36,17 @@ def test_an_alias_can_be_given_another_topic(broker, name):
         client.message(topic=f"{name}/{topic}", payload="use")
 
 
+@statement("MQTT5-3.3.2-8", "MQTT5-3.3.2-9", "MQTT5-3.2.2-17")
 @pytest.mark.parametrize("alias,topic,code", [(0, "a", 0x94), (6, "a", 0x94), (65535, "a", 0x94),
                                               (6, "", 0x94), (1, "", 0x82), (None, "", 0x82)])
 def test_wrong_aliases_are_refused(broker, alias, topic, code):
-    # [MQTT-3.3.2-8] [MQTT-3.3.2-9] [MQTT-3.2.2-17]
     client = broker.connect()
     client.send(client.publish_packet(topic, "x", **({} if alias is None else {"topic_alias": alias})))
     client.expect_refused(code)
 
 
+@statement("MQTT5-3.3.2-7")
 def test_aliases_belong_to_a_connection(broker, name):
-    # [MQTT-3.3.2-7]
     client = broker.connect(name, session_expiry_interval=100)
     client.publish(f"{name}/a", "x", topic_alias=1)
     client.ping()
@@ -66,8 +68,8 @@ def test_the_retained_message_has_its_topic(broker, name):
     client.message(topic=f"{name}/a", payload="kept", topic_alias=None)
 
 
+@statement("MQTT5-3.1.2-26", "MQTT5-3.3.2-11")
 def test_the_broker_stays_below_the_clients_maximum(broker, name):
-    # [MQTT-3.1.2-26] [MQTT-3.3.2-11]
     subscriber, publisher = broker.connect(topic_alias_maximum=3), broker.connect()
     subscriber.subscribe((f"{name}/+", 1))
     for i in range(200):
@@ -77,8 +79,8 @@ def test_the_broker_stays_below_the_clients_maximum(broker, name):
         assert message.props.get("topic_alias", 1) in (1, 2, 3)
 
 
+@statement("MQTT5-3.1.2-27")
 def test_the_broker_uses_no_alias_without_leave(broker, name):
-    # [MQTT-3.1.2-27]
     for options in ({}, {"topic_alias_maximum": 0}):
         subscriber, publisher = broker.connect(**options), broker.connect()
         subscriber.subscribe((f"{name}/+", 1))
@@ -107,8 +109,8 @@ def test_broker_aliases_can_be_switched_off(run_broker, name):
         assert "topic_alias" not in subscriber.message().props
 
 
+@statement("MQTT5-3.2.2-18")
 def test_aliases_can_be_switched_off(run_broker):
-    # [MQTT-3.2.2-18]
     own = run_broker({"limits": {"max_topic_alias": 0}})
     client = own.open()
     assert client.connect("x").props.get("topic_alias_maximum", 0) == 0

@@ -9,6 +9,8 @@ import pytest
 import conftest
 from mqtt import Closed, Packet, Will
 
+statement = pytest.mark.statement
+
 CONFIG = {"limits": {"auth_delay": 0}}
 MANNERS = ("at-once", "later", "out-of-order", "thread")
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
@@ -183,9 +185,9 @@ def mixed(client, name, count):
     return packets, wanted
 
 
+@statement("MQTT5-4.6.0-2", "MQTT5-4.6.0-3")
 @every_version
 def test_acknowledgements_come_in_the_order_of_the_publications(broker, name, version):
-    # [MQTT-4.6.0-2] [MQTT-4.6.0-3]
     watcher, client = broker.connect(), broker.connect(version=version)
     watcher.subscribe((f"+/{name}", 2), (name, 2))
     packets, wanted = mixed(client, name, 90)
@@ -200,9 +202,9 @@ def test_acknowledgements_come_in_the_order_of_the_publications(broker, name, ve
             client.release(packet_id)
 
 
+@statement("MQTT5-4.6.0-5")
 @every_version
 def test_messages_are_delivered_in_the_order_of_the_publications(broker, name, version):
-    # [MQTT-4.6.0-5]
     watcher, client = broker.connect(), broker.connect(version=version)
     watcher.subscribe((f"+/{name}", 2), (name, 2))
     packets, _ = mixed(client, name, 90)
@@ -394,8 +396,8 @@ def exchange(broker, name, **options):
     return client
 
 
+@statement("MQTT5-4.12.0-2", "MQTT5-4.12.0-5")
 def test_an_exchange_of_two_steps(broker, name):
-    # [MQTT-4.12.0-2] … [MQTT-4.12.0-5]
     client = exchange(broker, name)
     client.ping()
 
@@ -414,8 +416,8 @@ def test_a_wrong_second_step(broker, name):
     client.expect_closed()
 
 
+@statement("MQTT5-4.12.0-5")
 def test_another_method_in_the_second_step(broker, name):
-    # [MQTT-4.12.0-5]
     client = begin(broker, name)
     client.auth(0x18, authentication_method="OTHER", authentication_data=b"answer")
     client.expect("CONNACK", reason=0x82)
@@ -430,8 +432,8 @@ def test_another_reason_in_the_second_step(broker, name, reason):
     client.expect_closed()
 
 
+@statement("MQTT5-3.1.2-30")
 def test_another_packet_in_the_second_step(broker, name):
-    # [MQTT-3.1.2-30]
     for packet in (b"\xc0\0", b"\x30\x04\0\1a\0"):
         client = begin(broker, name)
         client.send(packet)
@@ -473,8 +475,8 @@ def reauthenticate(client, then=b"answer"):
     client.auth(0x18, authentication_data=then, **METHOD)
 
 
+@statement("MQTT5-4.12.1-1")
 def test_reauthentication(broker, name):
-    # [MQTT-4.12.1-1]
     client = exchange(broker, name)
     for _ in range(3):
         reauthenticate(client)
@@ -482,8 +484,8 @@ def test_reauthentication(broker, name):
     client.ping()
 
 
+@statement("MQTT5-4.12.1-2")
 def test_a_refused_reauthentication_closes(broker, name):
-    # [MQTT-4.12.1-2]
     client = exchange(broker, name)
     reauthenticate(client, b"wrong")
     client.expect_refused(0x87)

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Client, Closed, Filter, Packet, Timeout, Will, binary, encode, frame, properties, u16
 
+statement = pytest.mark.statement
+
 VERSIONS = (3, 4, 5)
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
@@ -63,20 +65,20 @@ def test_a_connect_may_come_byte_by_byte(broker, name, version):
     client.expect("CONNACK", reason=0)
 
 
+@statement("MQTT5-3.1.0-1", "MQTT311-3.1.0-1")
 @pytest.mark.parametrize("data", [b"\x30\x03\0\1a", b"\xc0\0", b"\xe0\0", b"\x82\x06\0\1\0\1a\0",
                                   b"\x00\x00", b"\xf0\x00", b"\x20\x02\0\0", b"GET / HTTP/1.1\r\n\r\n",
                                   b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
                          ids=lambda data: data[:2].hex())
 def test_the_first_packet_must_be_connect(broker, data):
-    # [MQTT-3.1.0-1] [MQTT311-3.1.0-1]
     client = broker.open(5)
     client.send(data)
     client.expect_closed()
 
 
+@statement("MQTT5-3.1.0-2", "MQTT311-3.1.0-2")
 @every_version
 def test_a_second_connect_ends_the_connection(broker, name, version):
-    # [MQTT-3.1.0-2] [MQTT311-3.1.0-2]
     watcher = broker.connect()
     watcher.subscribe(f"{name}/will")
     client = broker.connect(name, version, will=Will(f"{name}/will", "gone"))
@@ -85,10 +87,10 @@ def test_a_second_connect_ends_the_connection(broker, name, version):
     watcher.message(payload="gone")
 
 
+@statement("MQTT5-3.1.2-1", "MQTT5-3.1.2-2")
 @pytest.mark.parametrize("protocol,level", [("MQTT", 6), ("MQTT", 0), ("MQTT", 3), ("MQTX", 4),
                                             ("MQTX", 5), ("mqtt", 4), ("MQIsdp", 4), ("MQTTT", 5)])
 def test_an_unknown_protocol_is_refused(broker, protocol, level):
-    # [MQTT-3.1.2-1] [MQTT-3.1.2-2]
     client = broker.open(5 if level >= 5 else 4)
     client.send(connect_bytes(5 if level >= 5 else 4, protocol=protocol, level=level))
     try:
@@ -101,15 +103,16 @@ def test_an_unknown_protocol_is_refused(broker, protocol, level):
         assert client.sock.recv(100) == b""
 
 
+@statement("MQTT311-3.1.2-2")
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_an_old_level_gets_the_code_for_it(broker, level):
-    # [MQTT311-3.1.2-2]
     client = broker.open(4)
     client.send(connect_bytes(4, level=level))
     assert client.sock.recv(100) == b"\x20\x02\0\1"
     client.expect_closed()
 
 
+@statement("MQTT5-3.1.2-3", "MQTT5-3.1.2-9", "MQTT5-3.1.2-12", "MQTT5-3.1.2-16", "MQTT5-3.1.2-18")
 @every_version
 @pytest.mark.parametrize("flags,rest", [
     (0x03, b""),                                        # the reserved bit
@@ -122,12 +125,12 @@ def test_an_old_level_gets_the_code_for_it(broker, level):
     (0x06, b"\0\xff" + b"w"),                           # will topic cut off
 ])
 def test_wrong_flags_and_fields_are_malformed(broker, version, flags, rest):
-    # [MQTT-3.1.2-3] [MQTT-3.1.2-9] [MQTT-3.1.2-12] [MQTT-3.1.2-16] [MQTT-3.1.2-18]
     if version == 5 and flags & 4:
         rest = b"\0" + rest
     refused(broker, version, connect_bytes(version, flags, rest=rest), 0x81)
 
 
+@statement("MQTT5-3.1.2-11", "MQTT5-3.1.2-13", "MQTT5-3.1.2-17", "MQTT5-3.1.2-19")
 @pytest.mark.parametrize("version", [4, 5])
 @pytest.mark.parametrize("flags,rest", [
     (0x0A, b""), (0x12, b""),                           # Will QoS without a will
@@ -136,18 +139,17 @@ def test_wrong_flags_and_fields_are_malformed(broker, version, flags, rest):
     (0xC2, binary("u")),                                # password missing
 ])
 def test_flags_without_their_fields_are_malformed(broker, version, flags, rest):
-    # [MQTT-3.1.2-11] [MQTT-3.1.2-13] [MQTT-3.1.2-17] [MQTT-3.1.2-19]
     refused(broker, version, connect_bytes(version, flags, rest=rest), 0x81)
 
 
+@statement("MQTT311-3.1.2-22")
 @pytest.mark.parametrize("version", [3, 4])
 def test_before_version_5_a_password_needs_a_user_name(broker, version):
-    # [MQTT311-3.1.2-22]
     refused(broker, version, connect_bytes(version, 0x42, rest=binary("p")), None)
 
 
+@statement("MQTT5-3.1.3-3")
 def test_the_client_id_field_must_be_there(broker):
-    # [MQTT-3.1.3-3]
     for version in VERSIONS:
         protocol = "MQIsdp" if version == 3 else "MQTT"
         data = frame(0x10, binary(protocol) + bytes([version, 2]) + u16(60) +
@@ -155,11 +157,11 @@ def test_the_client_id_field_must_be_there(broker):
         refused(broker, version, data, 0x81)
 
 
+@statement("MQTT5-1.5.4-1", "MQTT5-1.5.4-2", "MQTT5-3.1.3-4", "MQTT5-3.1.3-11", "MQTT5-3.1.3-12")
 @every_version
 @pytest.mark.parametrize("text", [b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82",
                                   b"a\0b", b"\xff"], ids=lambda text: text.hex())
 def test_strings_must_be_utf_8(broker, version, text):
-    # [MQTT-1.5.4-1] [MQTT-1.5.4-2] [MQTT-3.1.3-4] [MQTT-3.1.3-11] [MQTT-3.1.3-12]
     will = (b"\0" if version == 5 else b"") + binary(text) + binary("x")
     result = answer(broker, version, connect_bytes(version, client_id=text))
     assert result == ("closed",) if version < 5 else result[:2] == ("connack", 0x81), result
@@ -201,17 +203,17 @@ def test_wrong_will_properties_are_refused(broker, props, code):
     refused(broker, 5, connect_bytes(5, 6, rest=rest), code)
 
 
+@statement("MQTT5-3.1.3-11")
 @every_version
 @pytest.mark.parametrize("topic", ["", "a/#", "+", "#"])
 def test_the_will_topic_must_be_a_topic_name(broker, version, topic):
-    # [MQTT-3.1.3-11]
     rest = (b"\0" if version == 5 else b"") + binary(topic) + binary("x")
     refused(broker, version, connect_bytes(version, 6, rest=rest), 0x82)
 
 
+@statement("MQTT5-3.1.3-5")
 @every_version
 def test_client_ids_of_letters_and_digits_up_to_23_bytes_are_accepted(broker, version):
-    # [MQTT-3.1.3-5]
     for client_id in ("0", "Z", "a", "0123456789abcdefghijklm", "NOPQRSTUVWXYZabcdefghij"):
         broker.connect(client_id, version).disconnect()
 
@@ -221,8 +223,8 @@ def test_longer_client_ids_and_other_characters_are_accepted(broker):
         broker.connect(client_id).disconnect()
 
 
+@statement("MQTT5-3.1.3-6", "MQTT5-3.1.3-7", "MQTT5-3.2.2-16")
 def test_an_empty_client_id_gets_one(broker):
-    # [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
     assigned = set()
     for clean in (True, False):
         for _ in range(3):
@@ -246,8 +248,8 @@ def test_an_assigned_client_id_can_be_used_again(broker):
     assert again.connect(first.client_id, clean=False).session_present == 1
 
 
+@statement("MQTT311-3.1.3-6", "MQTT311-3.1.3-8")
 def test_version_3_1_1_may_leave_the_client_id_out_with_clean_session_only(broker):
-    # [MQTT311-3.1.3-6] [MQTT311-3.1.3-8]
     one, two = broker.open(4), broker.open(4)
     one.connect("")
     two.connect("")
@@ -263,8 +265,8 @@ def test_version_3_1_may_not_leave_the_client_id_out(broker):
     client.expect_closed()
 
 
+@statement("MQTT5-4.12.0-1")
 def test_an_unknown_authentication_method_is_refused(broker):
-    # [MQTT-4.12.0-1]
     for data in ({}, {"authentication_data": b"n,,n=u,r=x"}):
         client = broker.open(5)
         client.connect("x", authentication_method="NO-SUCH-THING", expect=0x8C, **data)
@@ -291,9 +293,9 @@ def test_nobody_gets_in_where_anonymous_is_not_allowed(run_broker, version):
         client.expect_closed()
 
 
+@statement("MQTT5-3.1.4-6", "MQTT311-3.1.4-5")
 @pytest.mark.parametrize("version", [4, 5])
 def test_what_follows_a_refused_connect_is_not_processed(broker, name, version):
-    # [MQTT-3.1.4-6] [MQTT311-3.1.4-5]
     watcher, other = broker.connect(), broker.connect()
     watcher.subscribe(f"{name}/#")
     client = broker.open(version)
@@ -331,10 +333,10 @@ def test_connack_tells_what_differs_from_the_defaults(broker, name):
         assert props.get(one, 1) == 1
 
 
+@statement("MQTT5-3.1.2-2")
 @pytest.mark.parametrize("versions,good,bad", [([5.0], (5,), (3, 4)), (["3.1.1"], (4,), (3, 5)),
                                                ([3.1, "3.1.1"], (3, 4), (5,))])
 def test_versions_that_a_listener_does_not_speak_are_refused(run_broker, versions, good, bad):
-    # [MQTT-3.1.2-2]
     own = run_broker({"listeners": [{"name": "mqtt", "protocol_versions": versions}]})
     for version in good:
         own.connect("x", version).disconnect()

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Message expiry: in queues, in the retained store, on the way."""
 
+import pytest
 
+statement = pytest.mark.statement
+
+
+@statement("MQTT5-3.3.2-6")
 def test_the_interval_is_forwarded_less_the_time_spent(broker, name):
-    # [MQTT-3.3.2-6]
     publisher = broker.connect()
     live = broker.connect()
     live.subscribe((f"{name}/#", 1))
@@ -27,8 +31,8 @@ def test_the_interval_is_forwarded_less_the_time_spent(broker, name):
     assert other.message(retain=1).props["message_expiry_interval"] in (98, 99)
 
 
+@statement("MQTT5-3.3.2-5")
 def test_an_expired_message_is_not_delivered(broker, name):
-    # [MQTT-3.3.2-5]
     publisher = broker.connect()
     clients = []
     for version, options in ((5, {"session_expiry_interval": 100}), (4, {"clean": False})):

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Packet
 
+statement = pytest.mark.statement
+
 CONFIG = {"limits": {"receive_maximum": 10, "max_inflight_messages": 20}}
 
 
@@ -12,8 +14,8 @@ def test_connack_tells_the_receive_maximum(broker, name):
     assert broker.open().connect(name).props["receive_maximum"] == 10
 
 
+@statement("MQTT5-3.3.4-9", "MQTT5-4.9.0-2")
 def test_the_clients_receive_maximum_is_kept(broker, name):
-    # [MQTT-3.3.4-9] [MQTT-4.9.0-2]
     subscriber, publisher = broker.connect(receive_maximum=3), broker.connect()
     subscriber.subscribe((name, 2))
     for i in range(12):
@@ -28,8 +30,8 @@ def test_the_clients_receive_maximum_is_kept(broker, name):
             subscriber.acknowledge(one)
 
 
+@statement("MQTT5-4.9.0-2")
 def test_a_pubrec_frees_nothing(broker, name):
-    # [MQTT-4.9.0-2]
     subscriber, publisher = broker.connect(receive_maximum=1), broker.connect()
     subscriber.subscribe((name, 2))
     for i in range(2):
@@ -43,8 +45,8 @@ def test_a_pubrec_frees_nothing(broker, name):
     subscriber.message(payload="1")
 
 
+@statement("MQTT5-4.9.0-3")
 def test_qos_0_goes_on_while_the_window_is_full(broker, name):
-    # [MQTT-4.9.0-3]
     subscriber, publisher = broker.connect(receive_maximum=1), broker.connect()
     subscriber.subscribe((name, 1), (f"{name}/zero", 0))
     publisher.publish(name, "0", qos=1)
@@ -57,8 +59,8 @@ def test_qos_0_goes_on_while_the_window_is_full(broker, name):
     subscriber.message(payload="1")
 
 
+@statement("MQTT5-3.3.4-10")
 def test_a_full_window_stops_nothing_else(broker, name):
-    # [MQTT-3.3.4-10]
     subscriber, publisher = broker.connect(receive_maximum=1), broker.connect()
     subscriber.subscribe((name, 1))
     for i in range(3):
@@ -111,8 +113,8 @@ def test_a_client_may_use_the_whole_receive_maximum(broker, name):
         client.release(i)
 
 
+@statement("MQTT5-3.3.4-7")
 def test_a_client_that_exceeds_the_receive_maximum_is_closed(broker, name):
-    # [MQTT-3.3.4-7]
     client = broker.connect()
     for i in range(1, 12):
         client.send(client.publish_packet(name, "x", qos=2, packet_id=i))
@@ -140,8 +142,8 @@ def test_qos_1_in_one_write_is_acknowledged_whatever_its_number(broker, name):
         client.expect("PUBACK", packet_id=i)
 
 
+@statement("MQTT5-4.9.0-2")
 def test_a_surplus_of_acknowledgements_gives_no_surplus_of_quota(broker, name):
-    # [MQTT-4.9.0-2]
     subscriber = broker.connect(name, receive_maximum=2, session_expiry_interval=100)
     publisher = broker.connect()
     subscriber.subscribe((f"{name}/a", 2))

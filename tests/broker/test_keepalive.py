@@ -7,12 +7,14 @@ import pytest
 
 from mqtt import Will
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 
+@statement("MQTT5-3.1.2-22", "MQTT311-3.1.2-24")
 @every_version
 def test_a_silent_client_is_closed_after_one_and_a_half_intervals(broker, name, version):
-    # [MQTT-3.1.2-22] [MQTT311-3.1.2-24]
     watcher = broker.connect()
     watcher.subscribe(f"{name}/will")
     begin = time.monotonic()
@@ -65,8 +67,8 @@ def test_half_a_packet_is_no_packet(broker, name):
     assert 1.4 <= time.monotonic() - begin < 2.1
 
 
+@statement("MQTT5-3.2.2-22")
 def test_the_broker_may_set_the_interval(run_broker, name):
-    # [MQTT-3.2.2-22]
     own = run_broker({"limits": {"max_keepalive": 1}})
     for asked, told in ((0, 1), (60, 1), (1, None)):
         client = own.open()

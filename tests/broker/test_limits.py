@@ -9,6 +9,8 @@ import pytest
 
 from mqtt import Closed, Filter, Packet, Timeout, Will
 
+statement = pytest.mark.statement
+
 
 @pytest.fixture
 def limited(run_broker):
@@ -44,9 +46,9 @@ def test_max_connect_size(limited):
         client.expect_closed()
 
 
+@statement("MQTT5-3.2.2-9", "MQTT5-3.2.2-10", "MQTT5-3.2.2-11", "MQTT5-3.2.2-12")
 @pytest.mark.parametrize("maximum", [0, 1])
 def test_max_qos(limited, maximum):
-    # [MQTT-3.2.2-9] [MQTT-3.2.2-10] [MQTT-3.2.2-11] [MQTT-3.2.2-12]
     own = limited(max_qos=maximum)
     client = own.connect()
     assert client.connack.props["maximum_qos"] == maximum
@@ -66,8 +68,8 @@ def test_max_qos(limited, maximum):
     old.expect_closed()
 
 
+@statement("MQTT5-3.2.2-13", "MQTT5-3.2.2-14")
 def test_retain_available(limited):
-    # [MQTT-3.2.2-13] [MQTT-3.2.2-14]
     own = limited(retain_available=False)
     client = own.connect()
     assert client.connack.props["retain_available"] == 0
@@ -86,8 +88,8 @@ def test_retain_available(limited):
     assert client.messages_before(own.connect()) == []
 
 
+@statement("MQTT311-3.8.3-2")
 def test_wildcard_subscriptions(limited):
-    # [MQTT311-3.8.3-2]
     own = limited(wildcard_subscriptions=False)
     client = own.connect()
     assert client.connack.props["wildcard_subscription_available"] == 0

@@ -5,14 +5,16 @@ import pytest
 
 from mqtt import Packet, binary, frame, properties, u16
 
+statement = pytest.mark.statement
+
 VERSIONS = (3, 4, 5)
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
+@statement("MQTT5-3.8.4-8", "MQTT311-3.8.4-6")
 @pytest.mark.parametrize("out", VERSIONS)
 @pytest.mark.parametrize("into", VERSIONS)
 def test_a_message_goes_from_any_version_to_any(broker, name, into, out):
-    # [MQTT-3.8.4-8] [MQTT311-3.8.4-6]
     publisher = broker.connect(version=into)
     for granted in (0, 1, 2):
         subscriber = broker.connect(version=out)
@@ -46,9 +48,9 @@ def test_ids_of_the_two_directions_are_independent(broker, name, version):
     client.message(qos=2)
 
 
+@statement("MQTT311-4.6.0-2", "MQTT311-4.6.0-3")
 @every_version
 def test_acknowledgements_come_in_order(broker, name, version):
-    # [MQTT311-4.6.0-2] [MQTT311-4.6.0-3]
     client = broker.connect(version=version)
     ids = [5, 3, 9, 1, 65535, 2]
     for qos, kind in ((1, "PUBACK"), (2, "PUBREC")):
@@ -60,10 +62,10 @@ def test_acknowledgements_come_in_order(broker, name, version):
         client.expect("PUBCOMP", packet_id=one)
 
 
+@statement("MQTT5-4.6.0-5", "MQTT311-4.6.0-6")
 @every_version
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_messages_keep_their_order(broker, name, version, qos):
-    # [MQTT-4.6.0-5] [MQTT311-4.6.0-6]
     subscriber, publisher = broker.connect(version=version), broker.connect(version=version)
     subscriber.subscribe((name, qos))
     publisher.send(*[publisher.publish_packet(name, str(i), qos=min(qos, 1)) for i in range(500)])
@@ -71,8 +73,8 @@ def test_messages_keep_their_order(broker, name, version, qos):
         subscriber.message(payload=str(i))
 
 
+@statement("MQTT5-3.3.1-3", "MQTT311-3.3.1-3")
 def test_a_first_delivery_has_dup_0_whatever_came(broker, name):
-    # [MQTT-3.3.1-3] [MQTT311-3.3.1-3]
     client = broker.connect()
     client.subscribe((name, 2))
     for qos in (1, 2):
@@ -80,8 +82,9 @@ def test_a_first_delivery_has_dup_0_whatever_came(broker, name):
         client.message(qos=qos, dup=0)
 
 
+@statement("MQTT5-3.3.2-4", "MQTT5-3.3.2-15", "MQTT5-3.3.2-16", "MQTT5-3.3.2-17", "MQTT5-3.3.2-18",
+           "MQTT5-3.3.2-20")
 def test_every_property_of_a_message_is_forwarded(broker, name):
-    # [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17] [MQTT-3.3.2-18] [MQTT-3.3.2-20]
     props = {"payload_format_indicator": 1, "content_type": "text/plain; ü", "response_topic": "r/ü",
              "correlation_data": b"\0\1\xff", "user_property": [("b", "1"), ("a", "2"), ("b", "1"),
                                                                  ("", "")]}
@@ -107,20 +110,20 @@ def test_no_matching_subscribers_may_be_told(broker, name):
     assert client.publish(name, "x", qos=1).reason == 0
 
 
+@statement("MQTT5-1.5.4-3", "MQTT5-4.7.3-4")
 @every_version
 @pytest.mark.parametrize("topic", ["a//b", "/", "/a", "a/", " ", "a b", "\ufeffbom", "日本/語", "a" * 3000,
                                    "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16"])
 def test_topics_arrive_as_they_were_sent(broker, name, version, topic):
-    # [MQTT-1.5.4-3] [MQTT-4.7.3-4]
     client = broker.connect(version=version)
     client.subscribe(topic, name)
     client.publish(topic, "x")
     client.message(topic=topic)
 
 
+@statement("MQTT5-4.7.3-3")
 @pytest.mark.parametrize("version", [4, 5])
 def test_the_longest_topic_works(broker, version):
-    # [MQTT-4.7.3-3]
     client = broker.connect(version=version)
     topic = "t" * 65535
     client.subscribe((topic, 1))
@@ -129,10 +132,10 @@ def test_the_longest_topic_works(broker, version):
     client.unsubscribe(topic)
 
 
+@statement("MQTT5-3.3.2-2", "MQTT5-4.7.0-1")
 @every_version
 @pytest.mark.parametrize("topic", ["a/+", "#", "a/#/b", "+", "a+b", "a#"])
 def test_a_topic_with_a_wildcard_is_refused(broker, version, topic):
-    # [MQTT-3.3.2-2] [MQTT-4.7.0-1]
     watcher, other = broker.connect(), broker.connect()
     watcher.subscribe("#")
     for qos in (0, 1, 2):
@@ -149,45 +152,46 @@ def test_an_empty_topic_is_refused(broker, version):
     client.expect_refused(0x82)
 
 
+@statement("MQTT5-3.3.2-1", "MQTT5-4.7.3-2")
 @every_version
 def test_a_topic_must_be_utf_8(broker, version):
-    # [MQTT-3.3.2-1] [MQTT-4.7.3-2]
     for topic in (b"\xff", b"a\0b", b"\xed\xa0\x80", b"\xc0\xaf"):
         client = broker.connect(version=version)
         client.send(client.publish_packet(topic, "x"))
         client.expect_refused(0x81)
 
 
+@statement("MQTT5-3.3.1-4")
 @every_version
 def test_qos_3_is_malformed(broker, version):
-    # [MQTT-3.3.1-4]
     client = broker.connect(version=version)
     client.send(frame(0x36, binary("a") + u16(1) + (b"\0" if version == 5 else b"")))
     client.expect_refused(0x81)
 
 
+@statement("MQTT5-3.3.1-2")
 @every_version
 def test_dup_at_qos_0_is_malformed(broker, version):
-    # [MQTT-3.3.1-2]
     client = broker.connect(version=version)
     client.send(client.publish_packet("a", "x", dup=1))
     client.expect_refused(0x81)
 
 
+@statement("MQTT5-2.2.1-3", "MQTT311-2.3.1-1")
 @every_version
 @pytest.mark.parametrize("qos", [1, 2])
 def test_packet_identifier_0_is_refused(broker, version, qos):
-    # [MQTT-2.2.1-3] [MQTT311-2.3.1-1]
     client = broker.connect(version=version)
     client.send(client.publish_packet("a", "x", qos=qos, packet_id=0))
     client.expect_refused(0x82, 0x81)
 
 
+@statement("MQTT5-3.3.4-6", "MQTT5-3.3.2-14", "MQTT5-3.3.2-13", "MQTT5-3.3.2-19")
 @pytest.mark.parametrize("props,code", [
-    ({"subscription_identifier": [1]}, 0x82),           # [MQTT-3.3.4-6]
-    ({"response_topic": "a/+"}, 0x82),                  # [MQTT-3.3.2-14]
-    ({"response_topic": b"\xff"}, 0x81),                # [MQTT-3.3.2-13]
-    ({"content_type": b"\xff"}, 0x81),                  # [MQTT-3.3.2-19]
+    ({"subscription_identifier": [1]}, 0x82),
+    ({"response_topic": "a/+"}, 0x82),
+    ({"response_topic": b"\xff"}, 0x81),
+    ({"content_type": b"\xff"}, 0x81),
     ({"payload_format_indicator": 2}, 0x82),
     ({"raw": b"\x02\0\0\0\1" * 2}, 0x82),
     ({"session_expiry_interval": 1}, 0x81),
@@ -214,9 +218,9 @@ def test_clients_cannot_write_to_sys(broker, topic):
     assert watcher.messages_before(other) == []
 
 
+@statement("MQTT311-3.3.5-2")
 @pytest.mark.parametrize("version", [3, 4])
 def test_an_old_client_that_writes_to_sys_is_acknowledged_or_closed(broker, version):
-    # [MQTT311-3.3.5-2]
     watcher = broker.connect()
     watcher.subscribe("$SYS/broker/evil")
     client = broker.connect(version=version)

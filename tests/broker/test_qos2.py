@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import encode
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 
@@ -13,10 +15,10 @@ def code(version, reason):
     return reason if version == 5 else 0
 
 
+@statement("MQTT5-4.3.3-10", "MQTT311-4.3.3-2")
 @every_version
 @pytest.mark.parametrize("dup", [0, 1])
 def test_a_repeated_publish_is_routed_once(broker, name, version, dup):
-    # [MQTT-4.3.3-10] [MQTT311-4.3.3-2]
     subscriber, publisher = broker.connect(), broker.connect(version=version)
     subscriber.subscribe((name, 2))
     for _ in range(5):
@@ -26,9 +28,9 @@ def test_a_repeated_publish_is_routed_once(broker, name, version, dup):
     assert [one.payload for one in subscriber.messages_before(publisher)] == [b"once"]
 
 
+@statement("MQTT5-4.3.3-12")
 @every_version
 def test_after_pubcomp_the_id_is_new(broker, name, version):
-    # [MQTT-4.3.3-12]
     subscriber, publisher = broker.connect(), broker.connect(version=version)
     subscriber.subscribe((name, 2))
     for i in range(3):
@@ -36,9 +38,9 @@ def test_after_pubcomp_the_id_is_new(broker, name, version):
     assert [one.payload for one in subscriber.messages_before(publisher)] == [b"0", b"1", b"2"]
 
 
+@statement("MQTT5-4.3.3-11")
 @every_version
 def test_a_repeated_pubrel_gets_its_pubcomp(broker, name, version):
-    # [MQTT-4.3.3-11]
     client = broker.connect(version=version)
     client.publish(name, "x", qos=2, packet_id=10)
     client.release(10, expect=code(version, 0x92))
@@ -46,9 +48,9 @@ def test_a_repeated_pubrel_gets_its_pubcomp(broker, name, version):
     client.ping()
 
 
+@statement("MQTT5-4.3.3-10")
 @every_version
 def test_the_state_survives_a_reconnect(broker, name, version):
-    # [MQTT-4.3.3-10] after a reconnect
     subscriber = broker.connect()
     subscriber.subscribe((name, 2))
     options = {"session_expiry_interval": 100} if version == 5 else {}
@@ -82,9 +84,9 @@ def test_a_clean_start_forgets_the_state(broker, name, version):
         subscriber.message(payload="again", qos=2)
 
 
+@statement("MQTT5-4.3.3-4")
 @every_version
 def test_the_broker_sends_pubrel_once_for_each_pubrec(broker, name, version):
-    # [MQTT-4.3.3-4]
     subscriber, publisher = broker.connect(version=version), broker.connect()
     subscriber.subscribe((name, 2))
     publisher.publish(name, "x", qos=2)
@@ -124,9 +126,9 @@ def test_acknowledgements_of_unknown_ids_do_no_harm(broker, version):
         assert client.inbox[-1].reason == 0x82
 
 
+@statement("MQTT5-4.3.3-4", "MQTT5-4.4.0-2")
 @pytest.mark.parametrize("reason", [0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])
 def test_a_refused_delivery_is_over(broker, name, reason):
-    # [MQTT-4.3.3-4] [MQTT-4.4.0-2]
     subscriber = broker.connect(f"{name}s", receive_maximum=1, session_expiry_interval=100)
     publisher = broker.connect()
     subscriber.subscribe((name, 2))
@@ -144,9 +146,9 @@ def test_a_refused_delivery_is_over(broker, name, reason):
     assert not subscriber.inbox
 
 
+@statement("MQTT5-4.4.0-2")
 @pytest.mark.parametrize("reason", [0x80, 0x87, 0x97])
 def test_a_refusing_puback_is_an_acknowledgement(broker, name, reason):
-    # [MQTT-4.4.0-2]
     subscriber = broker.connect(f"{name}s", receive_maximum=1, session_expiry_interval=100)
     publisher = broker.connect()
     subscriber.subscribe((name, 1))
@@ -161,8 +163,8 @@ def test_a_refusing_puback_is_an_acknowledgement(broker, name, reason):
     assert not subscriber.inbox
 
 
+@statement("MQTT5-4.3.3-7", "MQTT5-4.3.3-13")
 def test_a_message_that_expires_on_its_way_is_finished(broker, name):
-    # [MQTT-4.3.3-7] [MQTT-4.3.3-13]
     subscriber = broker.connect(f"{name}s", session_expiry_interval=100)
     publisher = broker.connect()
     subscriber.subscribe((name, 2))
@@ -176,8 +178,8 @@ def test_a_message_that_expires_on_its_way_is_finished(broker, name):
     subscriber.message(payload="x", dup=1, packet_id=first.packet_id)
 
 
+@statement("MQTT5-2.2.1-4")
 def test_ids_are_not_used_twice_while_they_are_busy(broker, name):
-    # [MQTT-2.2.1-4]
     subscriber, publisher = broker.connect(), broker.connect()
     subscriber.subscribe((name, 2))
     publisher.publish(name, "held", qos=2)

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Packet
 
+statement = pytest.mark.statement
+
 
 def test_a_request_gets_its_response(broker, name):
     server, client = broker.connect(), broker.connect()
@@ -19,8 +21,8 @@ def test_a_request_gets_its_response(broker, name):
         client.message(payload=f"{i}!", correlation_data=bytes([i]))
 
 
+@statement("MQTT5-3.1.2-28")
 def test_no_response_information_unasked(broker):
-    # [MQTT-3.1.2-28]
     for options in ({}, {"request_response_information": 0}):
         assert "response_information" not in broker.open().connect("", **options).props
 
@@ -52,8 +54,8 @@ def problem_packets(client, name):
     return packets + [client.recv() for _ in range(5)]
 
 
+@statement("MQTT5-3.1.2-29")
 def test_problem_information_can_be_refused(broker, name):
-    # [MQTT-3.1.2-29]
     client = broker.connect(request_problem_information=0)
     for packet in problem_packets(client, name):
         if packet.kind not in ("CONNACK", "DISCONNECT", "PUBLISH"):
@@ -61,15 +63,15 @@ def test_problem_information_can_be_refused(broker, name):
             assert "user_property" not in packet.props, packet
 
 
+@statement("MQTT5-3.4.2-2", "MQTT5-3.5.2-2", "MQTT5-3.7.2-2", "MQTT5-3.9.2-1", "MQTT5-3.11.2-1")
 def test_reason_strings_stay_below_the_maximum_packet_size(broker, name):
-    # [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.7.2-2] [MQTT-3.9.2-1] [MQTT-3.11.2-1]
     client = broker.connect(maximum_packet_size=20)
     for packet in problem_packets(client, name):
         assert packet.size <= 20, packet
 
 
+@statement("MQTT5-3.14.2-3")
 def test_the_reason_string_of_a_disconnect_stays_below_it(broker):
-    # [MQTT-3.14.2-3]
     for limit in (4, 5, 12, 30):
         client = broker.open()
         client.send(client.connect_packet("", maximum_packet_size=100), b"\x00\x00")
@@ -81,8 +83,8 @@ def test_the_reason_string_of_a_disconnect_stays_below_it(broker):
         assert client.expect("DISCONNECT", reason=0x81).size <= 40
 
 
+@statement("MQTT5-3.14.2-2")
 def test_a_disconnect_from_the_server_has_no_session_expiry(broker):
-    # [MQTT-3.14.2-2]
     client = broker.connect(session_expiry_interval=100)
     client.send(b"\x00\x00")
     assert "session_expiry_interval" not in client.expect("DISCONNECT").props

@@ -3,6 +3,8 @@
 
 import pytest
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 
@@ -10,10 +12,10 @@ def lasting(version):
     return {"clean": False, **({"session_expiry_interval": 100} if version == 5 else {})}
 
 
+@statement("MQTT5-3.3.1-1", "MQTT5-4.4.0-1", "MQTT311-3.3.1-1", "MQTT311-4.4.0-1", "MQTT311-4.6.0-1")
 @every_version
 @pytest.mark.parametrize("end", ["disconnect", "close", "reset"])
 def test_what_was_not_acknowledged_comes_again_in_order(broker, name, version, end):
-    # [MQTT-3.3.1-1] [MQTT-4.4.0-1] [MQTT311-3.3.1-1] [MQTT311-4.4.0-1] [MQTT311-4.6.0-1]
     publisher = broker.connect()
     client = broker.connect(name, version, **lasting(version))
     client.subscribe((f"{name}/#", 2))
@@ -48,9 +50,9 @@ def test_what_was_acknowledged_does_not_come_again(broker, name, version):
     assert not client.inbox
 
 
+@statement("MQTT5-4.3.3-5", "MQTT5-4.3.3-6", "MQTT5-4.4.0-1")
 @every_version
 def test_an_owed_pubrel_comes_again_and_the_publish_does_not(broker, name, version):
-    # [MQTT-4.3.3-5] [MQTT-4.3.3-6] [MQTT-4.4.0-1]
     publisher = broker.connect()
     client = broker.connect(name, version, **lasting(version))
     client.subscribe((f"{name}/a", 2))
@@ -72,9 +74,9 @@ def test_an_owed_pubrel_comes_again_and_the_publish_does_not(broker, name, versi
     assert not client.inbox
 
 
+@statement("MQTT5-4.4.0-1")
 @every_version
 def test_nothing_is_sent_again_on_a_live_connection(broker, name, version):
-    # [MQTT-4.4.0-1]
     publisher = broker.connect()
     client = broker.connect(name, version)
     client.subscribe((f"{name}/a", 2))
@@ -103,9 +105,9 @@ def test_flying_messages_come_before_queued_ones(broker, name, version):
         client.message(payload=str(i), dup=0)
 
 
+@statement("MQTT5-3.10.4-3")
 @every_version
 def test_a_delivery_begun_before_unsubscribe_is_finished(broker, name, version):
-    # [MQTT-3.10.4-3]
     publisher = broker.connect()
     client = broker.connect(name, version, **lasting(version))
     client.subscribe((f"{name}/a", 2))
@@ -120,8 +122,8 @@ def test_a_delivery_begun_before_unsubscribe_is_finished(broker, name, version):
         client.message(payload=message.payload, dup=1, packet_id=message.packet_id)
 
 
+@statement("MQTT5-3.3.2-7")
 def test_a_resend_carries_the_whole_topic_and_all_properties(broker, name):
-    # [MQTT-3.3.2-7]
     publisher = broker.connect()
     client = broker.connect(name, session_expiry_interval=100, topic_alias_maximum=10)
     client.subscribe((f"{name}/a", 1), subscription_identifier=7)
@@ -139,8 +141,8 @@ def test_a_resend_carries_the_whole_topic_and_all_properties(broker, name):
         assert message.sent_topic == f"{name}/a" and "topic_alias" not in message.props
 
 
+@statement("MQTT5-4.9.0-1")
 def test_a_smaller_receive_maximum_limits_the_resends(broker, name):
-    # [MQTT-4.9.0-1]
     publisher = broker.connect()
     client = broker.connect(name, session_expiry_interval=100)
     client.subscribe((f"{name}/a", 2))
@@ -163,8 +165,8 @@ def test_a_smaller_receive_maximum_limits_the_resends(broker, name):
     assert got == [str(i).encode() for i in range(10)]
 
 
+@statement("MQTT5-2.2.1-4")
 def test_resent_ids_are_not_given_to_others(broker, name):
-    # [MQTT-2.2.1-4]
     publisher = broker.connect()
     client = broker.connect(name, session_expiry_interval=100)
     client.subscribe((f"{name}/a", 1))

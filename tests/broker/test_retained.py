@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Filter, encode
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 CONFIG = {"limits": {"max_subscriptions": 0}}
 
@@ -16,10 +18,10 @@ def replayed(client, publisher, *filters, **props):
     return client.messages_before(publisher, f"mark/{client.client_id}")
 
 
+@statement("MQTT5-3.3.1-5", "MQTT311-3.3.1-5", "MQTT311-3.3.1-6", "MQTT311-3.3.1-8")
 @every_version
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_a_new_subscription_gets_the_last_message(broker, name, version, qos):
-    # [MQTT-3.3.1-5] [MQTT311-3.3.1-5] [MQTT311-3.3.1-6] [MQTT311-3.3.1-8]
     publisher = broker.connect(version=version)
     publisher.publish(name, "first", qos=qos, retain=1)
     publisher.publish(name, "last", qos=qos, retain=1)
@@ -31,9 +33,9 @@ def test_a_new_subscription_gets_the_last_message(broker, name, version, qos):
             [(b"last", min(qos, granted), 1, 0)]
 
 
+@statement("MQTT5-3.3.1-12", "MQTT311-3.3.1-9")
 @every_version
 def test_live_messages_have_retain_0(broker, name, version):
-    # [MQTT-3.3.1-12] [MQTT311-3.3.1-9]
     client = broker.connect(version=version)
     client.subscribe((name, 1))
     for retain in (0, 1):
@@ -41,9 +43,9 @@ def test_live_messages_have_retain_0(broker, name, version):
         client.message(payload="x", retain=0)
 
 
+@statement("MQTT5-3.3.1-6", "MQTT5-3.3.1-7", "MQTT311-3.3.1-10", "MQTT311-3.3.1-11")
 @every_version
 def test_an_empty_payload_removes_the_message(broker, name, version):
-    # [MQTT-3.3.1-6] [MQTT-3.3.1-7] [MQTT311-3.3.1-10] [MQTT311-3.3.1-11]
     publisher, watcher = broker.connect(version=version), broker.connect(version=version)
     watcher.subscribe((name, 1))
     publisher.publish(name, "x", qos=1, retain=1)
@@ -55,9 +57,9 @@ def test_an_empty_payload_removes_the_message(broker, name, version):
     watcher.message(payload="")
 
 
+@statement("MQTT5-3.3.1-8", "MQTT311-3.3.1-12")
 @every_version
 def test_messages_without_retain_change_nothing(broker, name, version):
-    # [MQTT-3.3.1-8] [MQTT311-3.3.1-12]
     publisher = broker.connect(version=version)
     publisher.publish(name, "kept", retain=1)
     publisher.publish(name, "passing")
@@ -67,9 +69,9 @@ def test_messages_without_retain_change_nothing(broker, name, version):
     assert [one.payload for one in got] == [b"kept"]
 
 
+@statement("MQTT311-3.8.4-3")
 @pytest.mark.parametrize("version", [3, 4])
 def test_before_version_5_a_repeated_subscribe_gets_them_again(broker, name, version):
-    # [MQTT311-3.8.4-3]
     client = broker.connect(version=version)
     client.publish(name, "x", qos=1, retain=1)
     for _ in range(3):
@@ -77,9 +79,9 @@ def test_before_version_5_a_repeated_subscribe_gets_them_again(broker, name, ver
         client.message(payload="x", retain=1)
 
 
+@statement("MQTT5-3.3.1-9", "MQTT5-3.3.1-10", "MQTT5-3.3.1-11")
 @pytest.mark.parametrize("handling,first,second", [(0, 1, 1), (1, 1, 0), (2, 0, 0)])
 def test_retain_handling(broker, name, handling, first, second):
-    # [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
     publisher, client = broker.connect(), broker.connect()
     publisher.publish(f"{name}/a", "x", qos=1, retain=1)
     entry = Filter(f"{name}/+", 1, retain_handling=handling)
@@ -89,8 +91,8 @@ def test_retain_handling(broker, name, handling, first, second):
     assert len(replayed(client, publisher, entry)) == first
 
 
+@statement("MQTT5-3.3.1-10")
 def test_retain_handling_1_knows_the_subscriptions_of_a_resumed_session(broker, name):
-    # [MQTT-3.3.1-10]
     publisher = broker.connect()
     publisher.publish(f"{name}/a", "x", qos=1, retain=1)
     client = broker.connect(name, session_expiry_interval=100)
@@ -102,9 +104,9 @@ def test_retain_handling_1_knows_the_subscriptions_of_a_resumed_session(broker, 
     assert replayed(client, publisher, entry) == []
 
 
+@statement("MQTT5-3.3.1-12", "MQTT5-3.3.1-13")
 @pytest.mark.parametrize("rap", [0, 1])
 def test_retain_as_published(broker, name, rap):
-    # [MQTT-3.3.1-12] [MQTT-3.3.1-13]
     publisher, client = broker.connect(), broker.connect()
     publisher.publish(name, "stored", retain=1, qos=1)
     client.subscribe(Filter(name, 1, retain_as_published=rap))
@@ -123,8 +125,8 @@ def test_overlapping_subscriptions_each_replay(broker, name):
     client.message(payload="x", qos=2, retain=1, subscription_identifier=[2])
 
 
+@statement("MQTT5-3.3.2-4", "MQTT5-3.3.2-18", "MQTT5-3.3.4-3")
 def test_the_stored_message_has_all_its_properties(broker, name):
-    # [MQTT-3.3.2-4] [MQTT-3.3.2-18] [MQTT-3.3.4-3]
     props = {"payload_format_indicator": 1, "content_type": "t", "response_topic": "r",
              "correlation_data": b"\0", "user_property": [("b", "1"), ("a", "2"), ("b", "1")]}
     publisher, client = broker.connect(), broker.connect()
@@ -165,8 +167,8 @@ def test_several_filters_in_one_subscribe_replay_each(broker, name):
     assert sorted((one.payload, one.qos) for one in got) == [(b"0", 1), (b"2", 0)]
 
 
+@statement("MQTT5-3.8.4-4", "MQTT311-3.8.4-3")
 def test_replacing_a_subscription_loses_no_live_message(broker, name):
-    # [MQTT-3.8.4-4] [MQTT311-3.8.4-3]
     publisher, client = broker.connect(), broker.connect()
     client.subscribe((name, 1))
     for i in range(100):

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import NEVER, Filter, Will
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 
@@ -13,9 +15,9 @@ def lasting(version, seconds=100):
     return {"clean": False, **({"session_expiry_interval": seconds} if version == 5 else {})}
 
 
+@statement("MQTT5-3.2.2-2", "MQTT5-3.2.2-3", "MQTT311-3.2.2-1", "MQTT311-3.2.2-2", "MQTT311-3.2.2-3")
 @every_version
 def test_session_present_tells_of_a_stored_session(broker, name, version):
-    # [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT311-3.2.2-1] [MQTT311-3.2.2-2] [MQTT311-3.2.2-3]
     shown = 0 if version == 3 else 1
     client = broker.open(version)
     assert client.connect(name, **lasting(version)).session_present == 0
@@ -30,9 +32,9 @@ def test_session_present_tells_of_a_stored_session(broker, name, version):
     assert client.connect(name, **lasting(version)).session_present == 0
 
 
+@statement("MQTT5-3.1.2-5", "MQTT5-4.5.0-1", "MQTT311-3.1.2-4", "MQTT311-3.1.2-5")
 @every_version
 def test_a_resumed_session_has_its_subscriptions_and_messages(broker, name, version):
-    # [MQTT-3.1.2-5] [MQTT-4.5.0-1] [MQTT311-3.1.2-4] [MQTT311-3.1.2-5]
     publisher = broker.connect()
     client = broker.connect(name, version, **lasting(version))
     client.subscribe((f"{name}/a", 1), (f"{name}/b", 2), (f"{name}/c", 0))
@@ -50,9 +52,9 @@ def test_a_resumed_session_has_its_subscriptions_and_messages(broker, name, vers
     client.message(payload="live", qos=0)
 
 
+@statement("MQTT5-3.1.2-4", "MQTT311-3.1.2-6")
 @every_version
 def test_a_clean_start_leaves_nothing_of_the_old_session(broker, name, version):
-    # [MQTT-3.1.2-4] [MQTT311-3.1.2-6]
     publisher = broker.connect()
     client = broker.connect(name, version, **lasting(version))
     client.subscribe((f"{name}/a", 2))
@@ -65,9 +67,9 @@ def test_a_clean_start_leaves_nothing_of_the_old_session(broker, name, version):
     assert client.messages_before(publisher, f"{name}/m") == []
 
 
+@statement("MQTT5-3.1.2-23", "MQTT311-3.1.2-6")
 @every_version
 def test_a_clean_session_ends_with_its_connection(broker, name, version):
-    # [MQTT-3.1.2-23] [MQTT311-3.1.2-6]
     client = broker.connect(name, version, clean=True)
     client.subscribe((f"{name}/a", 1))
     client.disconnect()
@@ -86,8 +88,8 @@ def test_without_an_expiry_interval_the_session_ends_at_once(broker, name):
         client.disconnect()
 
 
+@statement("MQTT5-4.1.0-2")
 def test_a_session_ends_when_its_interval_is_over(broker, name):
-    # [MQTT-4.1.0-2]
     for who, seconds in (("short", 1), ("long", 100), ("never", NEVER)):
         client = broker.connect(f"{name}{who}", session_expiry_interval=seconds)
         client.subscribe((name, 1))
@@ -97,8 +99,8 @@ def test_a_session_ends_when_its_interval_is_over(broker, name):
         assert broker.open().connect(f"{name}{who}", clean=False).session_present == present, who
 
 
+@statement("MQTT5-4.1.0-1")
 def test_a_session_does_not_end_while_it_is_connected(broker, name):
-    # [MQTT-4.1.0-1]
     client = broker.connect(name, session_expiry_interval=1)
     client.subscribe((name, 1))
     client.expect_quiet(1.6)
@@ -136,9 +138,9 @@ def test_the_newest_connect_rules_the_interval(broker, name):
     assert broker.open().connect(name, clean=False).session_present == 0
 
 
+@statement("MQTT5-3.1.4-3", "MQTT311-3.1.4-2")
 @every_version
 def test_a_take_over_closes_the_older_connection(broker, name, version):
-    # [MQTT-3.1.4-3] [MQTT311-3.1.4-2]
     for clean in (True, False):
         old = broker.connect(name, version, clean=clean)
         new = broker.open(version)
@@ -228,8 +230,8 @@ def test_session_and_version_are_independent(broker, name):
     third.message(payload="two", props={})
 
 
+@statement("MQTT5-3.1.3-2")
 def test_a_session_belongs_to_its_client_id_alone(broker, name):
-    # [MQTT-3.1.3-2]
     broker.connect(name, session_expiry_interval=100).disconnect()
     assert broker.open().connect(name + "x", clean=False).session_present == 0
     assert broker.open().connect(name.upper(), clean=False).session_present == 0
@@ -252,8 +254,8 @@ def test_options_and_identifiers_survive(broker, name):
     publisher.publish(f"{name}/a", "", retain=1)
 
 
+@statement("MQTT5-3.10.4-2")
 def test_unsubscribing_ends_the_queueing(broker, name):
-    # [MQTT-3.10.4-2]
     publisher = broker.connect()
     client = broker.connect(name, session_expiry_interval=100)
     client.subscribe((f"{name}/a", 1), (f"{name}/b", 1))
@@ -267,8 +269,8 @@ def test_unsubscribing_ends_the_queueing(broker, name):
     assert client.messages_before(publisher, f"{name}/m") == []
 
 
+@statement("MQTT311-3.1.2-7")
 def test_the_retained_messages_of_an_ended_session_stay(broker, name):
-    # [MQTT311-3.1.2-7]
     client = broker.connect(name)
     client.publish(f"{name}/r", "kept", retain=1, qos=1)
     client.disconnect()

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Filter, Packet
 
+statement = pytest.mark.statement
+
 
 def drain(clients, publisher, name):
     """What each of the clients has got, after the publisher's last message."""
@@ -45,8 +47,8 @@ def test_a_client_with_both_gets_its_own_copy_and_the_groups(broker, name):
     assert sorted(one.props["subscription_identifier"] for one in got) == [[1], [2]]
 
 
+@statement("MQTT5-4.8.2-3")
 def test_the_members_qos_and_identifier_rule(broker, name):
-    # [MQTT-4.8.2-3]
     members = [broker.connect() for _ in range(2)]
     publisher = broker.connect()
     for i, member in enumerate(members):
@@ -69,8 +71,8 @@ def test_subscribing_twice_counts_once_and_replaces(broker, name):
     assert member.messages_before(publisher, f"mark-{name}") == []
 
 
+@statement("MQTT5-3.10.4-1")
 def test_unsubscribing_needs_the_whole_filter(broker, name):
-    # [MQTT-3.10.4-1]
     member, publisher = broker.connect(), broker.connect()
     member.subscribe((f"$share/g/{name}", 1))
     member.unsubscribe(name, f"$share/h/{name}", expect=[0x11, 0x11])
@@ -79,17 +81,17 @@ def test_unsubscribing_needs_the_whole_filter(broker, name):
     member.unsubscribe(f"$share/g/{name}")
 
 
+@statement("MQTT5-4.8.2-1", "MQTT5-4.8.2-2")
 @pytest.mark.parametrize("entry", ["$share", "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a",
                                    "$share/#/a", "$share/a+/t", "$share/g/a#", "$share/g/#/a"])
 def test_ill_formed_shared_filters_are_refused(broker, entry):
-    # [MQTT-4.8.2-1] [MQTT-4.8.2-2]
     client = broker.connect()
     client.send(client.subscribe_packet((entry, 1)))
     client.expect_refused(0x82)
 
 
+@statement("MQTT5-3.8.3-4")
 def test_no_local_is_not_allowed(broker, name):
-    # [MQTT-3.8.3-4]
     client = broker.connect()
     client.send(client.subscribe_packet(Filter(f"$share/g/{name}", 1, no_local=1)))
     client.expect_refused(0x82)
@@ -103,8 +105,8 @@ def test_an_empty_first_level_and_wildcards_work(broker, name):
     assert [one.topic for one in got] == 2 * [f"/{name}"]
 
 
+@statement("MQTT5-4.7.2-1")
 def test_wildcards_in_a_group_do_not_match_dollar_topics(broker, name):
-    # [MQTT-4.7.2-1]
     member, publisher = broker.connect(), broker.connect()
     member.subscribe(f"$share/{name}/#")
     publisher.publish(f"$x/{name}", "no")
@@ -156,8 +158,8 @@ def test_unsent_messages_of_a_leaving_member_go_to_another(broker, name):
         missing.discard(second.message().payload)
 
 
+@statement("MQTT5-4.8.2-4", "MQTT5-4.8.2-5")
 def test_qos_2_on_its_way_stays_with_its_member(broker, name):
-    # [MQTT-4.8.2-4] [MQTT-4.8.2-5]
     first = broker.connect(name, session_expiry_interval=100)
     second, publisher = broker.connect(), broker.connect()
     first.subscribe((f"$share/g/{name}/a", 2))
@@ -173,9 +175,9 @@ def test_qos_2_on_its_way_stays_with_its_member(broker, name):
     assert second.messages_before(publisher, f"mark-{name}") == []
 
 
+@statement("MQTT5-4.8.2-6")
 @pytest.mark.parametrize("qos,kind", [(1, "PUBACK"), (2, "PUBREC")])
 def test_a_refused_message_goes_to_nobody_else(broker, name, qos, kind):
-    # [MQTT-4.8.2-6]
     first, second, publisher = broker.connect(), broker.connect(), broker.connect()
     first.subscribe((f"$share/g/{name}", qos))
     publisher.publish(name, "x", qos=qos)

@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Client, binary, encode, frame
 
+statement = pytest.mark.statement
+
 CONFIG = {"limits": {"max_packet_size": 2000}}
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
@@ -18,9 +20,9 @@ def sized(client, topic, total, qos=1):
     return packet
 
 
+@statement("MQTT5-3.2.2-15")
 @every_version
 def test_a_packet_of_the_maximum_is_accepted_and_one_more_refused(broker, name, version):
-    # [MQTT-3.2.2-15]
     client = broker.connect(version=version)
     if version == 5:
         assert client.connack.props["maximum_packet_size"] == 2000
@@ -30,9 +32,9 @@ def test_a_packet_of_the_maximum_is_accepted_and_one_more_refused(broker, name, 
     client.expect_refused(0x95)
 
 
+@statement("MQTT5-3.2.2-15")
 @every_version
 def test_a_large_packet_is_refused_by_its_header(broker, version):
-    # [MQTT-3.2.2-15]
     client = broker.connect(version=version)
     client.send(b"\x30\xff\xff\xff\x7f")
     client.expect_refused(0x95)
@@ -46,10 +48,10 @@ def test_the_limit_holds_for_every_packet(broker, version, first):
     client.expect_refused(0x95, 0x81, 0x82)
 
 
+@statement("MQTT5-3.1.2-24", "MQTT5-3.1.2-25")
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("limit", [60, 127, 128, 129, 130, 131, 500])
 def test_what_is_too_large_for_a_client_is_dropped_for_it(broker, name, qos, limit):
-    # [MQTT-3.1.2-24] [MQTT-3.1.2-25]
     client, other, publisher = broker.connect(maximum_packet_size=limit, receive_maximum=2), \
         broker.connect(), broker.connect()
     for one in (client, other):
@@ -107,9 +109,10 @@ def test_older_clients_get_anything(broker, name, version):
     assert len(client.message().payload) > 1900
 
 
+@statement("MQTT5-3.1.2-24")
 @pytest.mark.parametrize("limit", [1, 2, 4, 5, 10, 20, 30])
 def test_no_packet_is_ever_above_the_clients_limit(broker, name, limit):
-    # [MQTT-3.1.2-24]: if not even CONNACK fits, the connection is closed.
+    # If not even CONNACK fits, the connection is closed.
     with Client(broker.port) as client:
         client.send(client.connect_packet(name, maximum_packet_size=limit))
         try:

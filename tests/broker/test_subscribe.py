@@ -5,6 +5,8 @@ import pytest
 
 from mqtt import Filter, Packet, binary, frame, properties, u16
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 MATCHES = [
@@ -24,10 +26,10 @@ MATCHES = [
 ]
 
 
+@statement("MQTT5-4.7.1-1", "MQTT5-4.7.1-2", "MQTT5-4.7.2-1", "MQTT5-4.7.3-4")
 @every_version
 @pytest.mark.parametrize("entry,matching,others", MATCHES, ids=[one[0] for one in MATCHES])
 def test_filters_match(broker, name, version, entry, matching, others):
-    # [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.2-1] [MQTT-4.7.3-4]
     subscriber, publisher = broker.connect(version=version), broker.connect(version=version)
     subscriber.subscribe((entry.format(name), 0))
     topics = [one.replace("{}", name) for one in matching + others]
@@ -37,9 +39,9 @@ def test_filters_match(broker, name, version, entry, matching, others):
     assert got == topics[:len(matching)]
 
 
+@statement("MQTT5-4.7.2-1")
 @every_version
 def test_wildcards_do_not_match_dollar_topics(broker, name, version):
-    # [MQTT-4.7.2-1]
     subscriber, publisher = broker.connect(version=version), broker.connect(version=version)
     subscriber.subscribe("#", f"+/{name}", f"+/{name}/#")
     publisher.publish(f"$x/{name}", "no")
@@ -47,9 +49,9 @@ def test_wildcards_do_not_match_dollar_topics(broker, name, version):
     assert not [one for one in got if one.topic.startswith("$")]
 
 
+@statement("MQTT5-3.8.4-6", "MQTT5-3.9.3-1", "MQTT5-3.8.4-2")
 @every_version
 def test_a_suback_has_a_code_for_each_filter_in_order(broker, name, version):
-    # [MQTT-3.8.4-6] [MQTT-3.9.3-1] [MQTT-3.8.4-2]
     client = broker.connect(version=version)
     suback = client.subscribe((f"{name}/a", 2), (f"{name}/b", 0), (f"{name}/c", 1), (f"{name}/a", 1),
                               packet_id=65535)
@@ -69,9 +71,9 @@ def test_a_hundred_filters_in_one_subscribe(broker, name, version):
     client.unsubscribe(*[f"{name}/{i}" for i in range(100)])
 
 
+@statement("MQTT5-3.8.4-3", "MQTT311-3.8.4-3")
 @every_version
 def test_the_same_filter_again_replaces_the_subscription(broker, name, version):
-    # [MQTT-3.8.4-3] [MQTT311-3.8.4-3]
     client = broker.connect(version=version)
     for qos in (2, 0, 1):
         client.subscribe((name, qos))
@@ -80,9 +82,9 @@ def test_the_same_filter_again_replaces_the_subscription(broker, name, version):
         assert [one.qos for one in got] == [qos]
 
 
+@statement("MQTT5-3.3.4-2", "MQTT311-3.3.5-1")
 @every_version
 def test_overlapping_subscriptions_give_one_copy_with_the_highest_qos(broker, name, version):
-    # [MQTT-3.3.4-2] [MQTT311-3.3.5-1]
     client, publisher = broker.connect(version=version), broker.connect(version=version)
     client.subscribe((f"{name}/#", 0), (f"{name}/+", 2), (f"{name}/a", 1))
     for qos in (0, 1, 2):
@@ -93,8 +95,8 @@ def test_overlapping_subscriptions_give_one_copy_with_the_highest_qos(broker, na
         (f"{name}/a", 0), (f"{name}/a", 1), (f"{name}/a", 2)] + 3 * [(f"{name}/a/b", 0)]
 
 
+@statement("MQTT5-3.3.4-3", "MQTT5-3.3.4-4")
 def test_one_copy_carries_the_identifiers_of_all_matches(broker, name):
-    # [MQTT-3.3.4-3] [MQTT-3.3.4-4]
     client, publisher = broker.connect(), broker.connect()
     client.subscribe((f"{name}/#", 0), subscription_identifier=[1])
     client.subscribe((f"{name}/+", 2), subscription_identifier=[268435455])
@@ -116,8 +118,8 @@ def test_identifiers_of_any_length(broker, name, identifier):
         client.message(subscription_identifier=[identifier])
 
 
+@statement("MQTT5-3.8.4-3")
 def test_replacing_may_change_or_remove_the_identifier(broker, name):
-    # [MQTT-3.8.4-3]
     client = broker.connect()
     for identifier in (5, 6, None, 7):
         client.subscribe((name, 1), **({"subscription_identifier": [identifier]} if identifier else {}))
@@ -125,8 +127,8 @@ def test_replacing_may_change_or_remove_the_identifier(broker, name):
         client.message(subscription_identifier=[identifier] if identifier else None)
 
 
+@statement("MQTT5-3.8.3-3")
 def test_no_local_leaves_out_ones_own_messages(broker, name):
-    # [MQTT-3.8.3-3]
     client, other = broker.connect(), broker.connect()
     for one in (client, other):
         one.subscribe(Filter(name, 1, no_local=1))
@@ -136,8 +138,8 @@ def test_no_local_leaves_out_ones_own_messages(broker, name):
     assert [one.payload for one in other.messages_before(client, f"mark2-{name}")] == [b"mine"]
 
 
+@statement("MQTT5-3.8.3-3")
 def test_no_local_leaves_out_ones_own_retained_messages(broker, name):
-    # [MQTT-3.8.3-3]
     own, other = broker.connect(), broker.connect()
     own.publish(f"{name}/own", "own", qos=1, retain=1)
     other.publish(f"{name}/other", "other", qos=1, retain=1)
@@ -167,9 +169,9 @@ def test_retain_as_published_counts_for_its_own_subscription(broker, name):
     client.message(retain=1, payload="")
 
 
+@statement("MQTT5-3.10.4-1", "MQTT5-3.10.4-4", "MQTT5-3.10.4-5", "MQTT5-3.11.3-1")
 @every_version
 def test_unsubscribing(broker, name, version):
-    # [MQTT-3.10.4-1] [MQTT-3.10.4-4] [MQTT-3.10.4-5] [MQTT-3.11.3-1]
     client, publisher = broker.connect(version=version), broker.connect()
     client.subscribe((f"{name}/a", 1), (f"{name}/+", 0), (f"{name}/c/d", 1))
     client.unsubscribe(f"{name}/c/d", f"{name}/none", f"{name}/#", f"{name}/A", f"{name}/c/d",
@@ -183,9 +185,9 @@ def test_unsubscribing(broker, name, version):
     assert [one.qos for one in client.messages_before(publisher, f"mark-{name}")] == [0]
 
 
+@statement("MQTT5-3.10.4-1")
 @every_version
 def test_unsubscribing_compares_byte_by_byte(broker, name, version):
-    # [MQTT-3.10.4-1]
     client = broker.connect(version=version)
     client.subscribe((f"{name}/+", 1))
     client.unsubscribe(f"{name}/a", expect=[0x11])
@@ -196,9 +198,9 @@ def test_unsubscribing_compares_byte_by_byte(broker, name, version):
 ILL_FORMED = ["", "a#", "a/#/b", "#/", "##", "a/b#", "a+", "+a", "a/+b", "++", "a/+b/c", "#a"]
 
 
+@statement("MQTT5-4.7.1-1", "MQTT5-4.7.1-2", "MQTT5-4.7.3-1")
 @pytest.mark.parametrize("entry", ILL_FORMED)
 def test_an_ill_formed_filter_is_a_protocol_error_in_version_5(broker, name, entry):
-    # [MQTT-4.7.1-1] [MQTT-4.7.1-2] [MQTT-4.7.3-1]
     client = broker.connect()
     client.send(client.subscribe_packet((name, 1), (entry, 1)))
     client.expect_refused(0x82)
@@ -207,10 +209,11 @@ def test_an_ill_formed_filter_is_a_protocol_error_in_version_5(broker, name, ent
     client.expect_refused(0x82)
 
 
+@statement("MQTT311-4.7.1-2", "MQTT311-4.7.1-3", "MQTT311-4.7.3-1")
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("entry", ILL_FORMED)
 def test_an_ill_formed_filter_is_refused_before_version_5(broker, version, entry):
-    # [MQTT311-4.7.1-2] [MQTT311-4.7.1-3] [MQTT311-4.7.3-1]: 0x80 or the end of the connection
+    # 0x80 or the end of the connection
     client = broker.connect(version=version)
     client.send(client.subscribe_packet((entry, 1)))
     try:
@@ -219,10 +222,10 @@ def test_an_ill_formed_filter_is_refused_before_version_5(broker, version, entry
         pass
 
 
+@statement("MQTT5-3.8.3-1", "MQTT5-3.10.3-1", "MQTT5-4.7.3-2")
 @every_version
 @pytest.mark.parametrize("entry", [b"\xff", b"a\0", b"\xed\xa0\x80", b"\xc0\xaf/a"], ids=bytes.hex)
 def test_a_filter_must_be_utf_8(broker, version, entry):
-    # [MQTT-3.8.3-1] [MQTT-3.10.3-1] [MQTT-4.7.3-2]
     client = broker.connect(version=version)
     client.send(client.subscribe_packet((entry, 1)))
     client.expect_refused(0x81)
@@ -231,48 +234,48 @@ def test_a_filter_must_be_utf_8(broker, version, entry):
     client.expect_refused(0x81)
 
 
+@statement("MQTT5-3.8.3-2", "MQTT5-3.10.3-2")
 @every_version
 def test_subscribe_and_unsubscribe_need_a_filter(broker, version):
-    # [MQTT-3.8.3-2] [MQTT-3.10.3-2]
     for kind in ("SUBSCRIBE", "UNSUBSCRIBE"):
         client = broker.connect(version=version)
         client.send(Packet(kind, packet_id=1, props={}, filters=[]))
         client.expect_refused(0x82, 0x81)
 
 
+@statement("MQTT5-3.8.3-5", "MQTT311-3.8.3-4")
 @every_version
 @pytest.mark.parametrize("options,code", [(0x03, 0x82), (0x30, 0x82), (0x40, 0x81), (0x80, 0x81),
                                           (0xFF, 0x81)])
 def test_wrong_options_are_refused(broker, version, options, code):
-    # [MQTT-3.8.3-5] [MQTT311-3.8.3-4]
     client = broker.connect(version=version)
     props = b"\0" if version == 5 else b""
     client.send(frame(0x82, u16(1) + props + binary("a") + bytes([options])))
     client.expect_refused(code)
 
 
+@statement("MQTT311-3.8.3-4")
 @pytest.mark.parametrize("version", [3, 4])
 def test_options_of_version_5_are_refused_before(broker, version):
-    # [MQTT311-3.8.3-4]
     for options in (0x04, 0x08, 0x10, 0x20):
         client = broker.connect(version=version)
         client.send(frame(0x82, u16(1) + binary("a") + bytes([options])))
         client.expect_refused()
 
 
+@statement("MQTT5-3.8.1-1", "MQTT5-3.10.1-1")
 @every_version
 @pytest.mark.parametrize("first", [0x80, 0x81, 0x83, 0xA0, 0xA1, 0xA3])
 def test_the_reserved_flags_are_checked(broker, version, first):
-    # [MQTT-3.8.1-1] [MQTT-3.10.1-1]
     client = broker.connect(version=version)
     props = b"\0" if version == 5 else b""
     client.send(frame(first, u16(1) + props + binary("a") + (b"\0" if first < 0xA0 else b"")))
     client.expect_refused(0x81)
 
 
+@statement("MQTT5-2.2.1-3")
 @every_version
 def test_packet_identifier_0_is_refused(broker, version):
-    # [MQTT-2.2.1-3]
     props = b"\0" if version == 5 else b""
     for first in (0x82, 0xA2):
         client = broker.connect(version=version)

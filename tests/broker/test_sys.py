@@ -7,6 +7,8 @@ import pytest
 
 from mqtt import Timeout, wait_until
 
+statement = pytest.mark.statement
+
 NUMBER = r"-?\d+"
 DECIMAL = r"\d+(\.\d+)?"
 LOADS = ("connections", "sockets", "messages/received", "messages/sent", "publish/received",
@@ -114,8 +116,8 @@ def test_wildcards_below_sys_work(broker):
     assert len(topics) == 5 and all(one.startswith("$SYS/broker/clients/") for one in topics)
 
 
+@statement("MQTT5-4.7.2-1")
 def test_a_hash_does_not_show_it(run_broker):
-    # [MQTT-4.7.2-1]
     client = run_broker().connect()
     client.subscribe("#", "+/broker/uptime")
     client.expect_quiet(1.5)

@@ -7,6 +7,8 @@ import pytest
 
 from mqtt import Packet, Will
 
+statement = pytest.mark.statement
+
 every_version = pytest.mark.parametrize("version", (3, 4, 5))
 
 
@@ -26,9 +28,9 @@ def no_will(broker, watcher):
 
 # Rows 1 and 2
 
+@statement("MQTT5-3.14.4-3", "MQTT311-3.14.4-3", "MQTT5-3.1.2-10")
 @every_version
 def test_disconnect_drops_the_will(broker, name, watcher, version):
-    # [MQTT-3.14.4-3] [MQTT311-3.14.4-3] [MQTT-3.1.2-10]
     broker.connect(name, version, will=Will(f"{name}/will", "x")).disconnect()
     if version == 5:
         client = broker.connect(name, version, will=Will(f"{name}/will", "x"))
@@ -40,40 +42,40 @@ def test_disconnect_drops_the_will(broker, name, watcher, version):
     no_will(broker, watcher)
 
 
+@statement("MQTT5-3.1.2-8")
 @pytest.mark.parametrize("reason", [0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97,
                                     0x98, 0x99])
 def test_disconnect_with_another_code_publishes_it(broker, name, watcher, reason):
-    # [MQTT-3.1.2-8]
     broker.connect(name, will=Will(f"{name}/will", "x")).disconnect(reason)
     watcher.message(payload="x")
 
 
 # Row 3
 
+@statement("MQTT5-3.1.2-8", "MQTT311-3.1.2-8")
 @every_version
 @pytest.mark.parametrize("end", ["close", "reset"])
 def test_the_end_of_the_connection_publishes_it(broker, name, watcher, version, end):
-    # [MQTT-3.1.2-8] [MQTT311-3.1.2-8]
     client = broker.connect(name, version, will=Will(f"{name}/will", "x"))
     getattr(client, end)()
     watcher.message(payload="x")
     no_will(broker, watcher)
 
 
+@statement("MQTT5-3.14.1-1")
 @every_version
 @pytest.mark.parametrize("data", [b"\x00\x00", b"\xc1\x00", b"\x30\xff\xff\xff\xff", b"\xe1\x00",
                                   b"\x20\x02\0\0"], ids=bytes.hex)
 def test_a_protocol_error_publishes_it(broker, name, watcher, version, data):
-    # [MQTT-3.14.1-1]
     client = broker.connect(name, version, will=Will(f"{name}/will", "x"))
     client.send(data)
     client.expect_refused(0x81, 0x82)
     watcher.message(payload="x")
 
 
+@statement("MQTT5-3.14.2-1")
 @pytest.mark.parametrize("reason", [0x01, 0x87, 0x8B, 0x8E, 0xFF])
 def test_a_disconnect_that_is_none_publishes_it(broker, name, watcher, reason):
-    # [MQTT-3.14.2-1]
     client = broker.connect(name, will=Will(f"{name}/will", "x"))
     client.send(bytes([0xE0, 1, reason]))
     client.expect_refused(0x82, 0x81)
@@ -82,10 +84,10 @@ def test_a_disconnect_that_is_none_publishes_it(broker, name, watcher, reason):
 
 # Rows 4 to 6: take-over
 
+@statement("MQTT311-3.1.4-2")
 @pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("clean", [True, False])
 def test_a_take_over_publishes_it_before_version_5(broker, name, watcher, version, clean):
-    # [MQTT311-3.1.4-2]
     broker.connect(name, version, clean=clean, will=Will(f"{name}/will", "x"))
     broker.connect(name, version, clean=clean)
     watcher.message(payload="x")
@@ -134,8 +136,8 @@ def test_the_delay_counts_after_disconnect_with_will_too(broker, name, watcher):
     assert 0.9 <= time.monotonic() - begin < 2.5
 
 
+@statement("MQTT5-3.1.3-9")
 def test_coming_back_within_the_delay_cancels_it(broker, name, watcher):
-    # [MQTT-3.1.3-9]
     client = broker.connect(name, session_expiry_interval=100,
                             will=Will(f"{name}/will", "x", will_delay_interval=1))
     client.close()
@@ -154,8 +156,8 @@ def test_coming_back_with_a_clean_start_publishes_it(broker, name, watcher):
     watcher.message(payload="x")
 
 
+@statement("MQTT5-3.1.2-8")
 def test_the_end_of_the_session_comes_before_a_longer_delay(broker, name, watcher):
-    # [MQTT-3.1.2-8]
     for expiry, least in ((0, 0), (1, 0.9)):
         begin = time.monotonic()
         broker.connect(name, session_expiry_interval=expiry,
@@ -170,8 +172,8 @@ def test_a_shorter_expiry_in_disconnect_counts(broker, name, watcher):
     watcher.message(payload="x")
 
 
+@statement("MQTT5-3.1.2-10")
 def test_a_will_is_published_once(broker, name, watcher):
-    # [MQTT-3.1.2-10]
     client = broker.connect(name, session_expiry_interval=100,
                             will=Will(f"{name}/will", "x", will_delay_interval=1))
     client.close()
@@ -193,20 +195,20 @@ def test_the_will_is_that_of_the_last_connect(broker, name, watcher):
     watcher.message(payload="second")
 
 
+@statement("MQTT311-3.1.2-12")
 @every_version
 def test_no_will_no_message(broker, name, watcher, version):
-    # [MQTT311-3.1.2-12]
     broker.connect(name, version).close()
     no_will(broker, watcher)
 
 
 # What a will looks like
 
+@statement("MQTT5-3.1.2-14", "MQTT5-3.1.2-15", "MQTT311-3.1.2-16", "MQTT311-3.1.2-17")
 @every_version
 @pytest.mark.parametrize("qos", [0, 1, 2])
 @pytest.mark.parametrize("retain", [0, 1])
 def test_qos_and_retain_of_a_will(broker, name, watcher, version, qos, retain):
-    # [MQTT-3.1.2-14] [MQTT-3.1.2-15] [MQTT311-3.1.2-16] [MQTT311-3.1.2-17]
     broker.connect(name, version, will=Will(f"{name}/will", "x", qos, retain)).close()
     watcher.message(payload="x", qos=qos, retain=0)
     later = broker.connect()
@@ -226,8 +228,8 @@ def test_an_empty_retained_will_clears_the_topic(broker, name, watcher):
     assert later.messages_before(publisher) == []
 
 
+@statement("MQTT5-3.1.3-10")
 def test_the_properties_of_a_will(broker, name, watcher):
-    # [MQTT-3.1.3-10]
     props = {"payload_format_indicator": 1, "content_type": "t", "response_topic": "r",
              "correlation_data": b"\0c", "user_property": [("b", "1"), ("a", "2"), ("b", "1")]}
     old = broker.connect(version=4)
@@ -256,8 +258,8 @@ def test_a_will_reaches_its_own_sleeping_session(broker, name):
     client.message(payload="me", qos=1)
 
 
+@statement("MQTT5-3.14.4-1", "MQTT311-3.14.4-2")
 def test_what_follows_disconnect_is_ignored(broker, name, watcher):
-    # [MQTT-3.14.4-1] [MQTT311-3.14.4-2]
     client = broker.connect(name, 4, will=Will(f"{name}/will", "x"))
     client.send(Packet("DISCONNECT", reason=0, props={}), client.publish_packet(f"{name}/late", "x"),
                 b"\xff\xff")
