@@ -286,6 +286,11 @@ check_will(struct conn *conn, const struct wire_connect *packet)
 		return false;
 	}
 	if (bytes_starts_with(topic, BYTES_LITERAL("$SYS/"))) {
+		if (packet->bridge) {
+			/* Mosquitto's bridges tell their state there unless told not to; as what
+			 * they publish there, it is taken and goes nowhere. */
+			return true;
+		}
 		conn_refuse(
 		    conn, WIRE_REASON_NOT_AUTHORIZED, "the will's topic is the broker's own");
 		return false;
