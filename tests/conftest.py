@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts and stops the broker that the tests of this folder talk to.
+"""Starts and stops the broker that the tests of the folders below talk to.
 
 `broker` is shared by the tests of a module (one per pytest-xdist worker), with the module's CONFIG if
 it has one; `run_broker(config)` starts one for a single test. When a broker is stopped it must exit
@@ -23,12 +23,13 @@ import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
+TOP = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TOP / "tests" / "lib"), str(TOP / "tests" / "broker")]
 sys.dont_write_bytecode = True
 
 import certificates  # noqa: E402
 import mqtt  # noqa: E402
+import statements  # noqa: E402
 
 BIN = os.environ.get("AVOCET_BIN", str(TOP / "build/gcc/avocet"))
 TEST_BIN = os.environ.get("AVOCET_TEST_BIN", str(TOP / "build/gcc/tests/broker/avocet-test"))
@@ -250,6 +251,26 @@ class Broker:
             shutil.rmtree(self.run, ignore_errors=True)
 
 
+def pytest_configure(config):
+    statements.configure(config)
+
+
+def pytest_collection_modifyitems(config, items):
+    statements.select(config, items)
+
+
+def pytest_runtest_setup(item):
+    statements.note(item)
+
+
+def pytest_runtest_logreport(report):
+    statements.collect(report)
+
+
+def pytest_sessionfinish(session):
+    statements.finish(session)
+
+
 @pytest.fixture(scope="module")
 def module_broker(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.module.__name__)
@@ -270,12 +291,13 @@ def broker(module_broker):
 
 
 @pytest.fixture
-def run_broker(tmp_path):
+def run_broker(request, tmp_path):
     """run_broker(config={}, test=False, args=(), expected_errors=None): a broker for this test alone.
     args go to the program; lines of level error that match expected_errors are no failure."""
     started = []
 
     def run(config=None, test=False, args=(), expected_errors=None):
+        statements.program(request, "avocet-test" if test else "avocet")
         running = Broker(tmp_path / f"broker{len(started)}", config or {}, TEST_BIN if test else BIN,
                          args, expected_errors)
         started.append(running)
