@@ -270,6 +270,7 @@ broker_run(struct broker *broker)
 		return BROKER_NOT_STARTED;
 	}
 	loop_run(broker->loop);
+	broker_signals_hold();
 	loop_join(broker->loop);
 	broker_logger_drain(&broker->logger);
 	return broker->status;

@@ -3,6 +3,8 @@
  * TERM and INT stop, once more: at once; HUP reloads; USR1 opens the log again. On main, in a turn.
  * They wait from the beginning of the process until there is somebody who handles them: to load
  * what the store holds may take long, and a log that is rotated meanwhile must not end the broker.
+ * They are held again when the loop has ended: who asks twice to stop does not kill what has
+ * stopped, and sees its exit status.
  */
 #include <signal.h>
 

@@ -37,6 +37,15 @@ def test_signals_count_from_the_first_connection_on(run_broker):
         assert own.wait() == 0
 
 
+def test_a_signal_more_does_not_kill_what_has_stopped(run_broker):
+    for _ in range(10):
+        own = run_broker()
+        own.connect()
+        while own.process.poll() is None:
+            own.terminate()
+        assert own.wait() == 0
+
+
 def test_no_new_client_gets_in_afterwards(run_broker):
     own = run_broker()
     own.connect()
