@@ -206,8 +206,6 @@ typedef struct avocet_client_info {
 	avocet_bytes tls_exporter; /* RFC 9266 channel binding, 32 bytes, if a service wants it. */
 	const avocet_pair *attrs;  /* Authenticators set them; all later services see them. */
 	size_t n_attrs;
-	void **slot; /* One pointer per client and instance; lifecycle.client_free frees it. */
-	uintptr_t reserved;
 } avocet_client_info;
 
 #define AVOCET_MSG_RETAIN 1u

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Time, tasks and threads for plugins. The event library stays hidden: its version changes, this
+ * does not. Since ABI 0.0.
+ */
+#ifndef AVOCET_RUNTIME_H
+#define AVOCET_RUNTIME_H
+
+#include <avocet/avocet_plugin.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AVOCET_HOST_RUNTIME "avocet.runtime/0"
+
+typedef void (*avocet_task_fn)(void *inst, void *arg);
+
+typedef struct avocet_runtime_api {
+	uint32_t struct_size;
+	uint32_t reserved;
+	/* The monotonic clock that deadlines are of. [any] */
+	int64_t (*now_ns)(void);
+	/* Runs fn on the main thread later, in order of posting. [any] */
+	int32_t (*post)(avocet_self *self, avocet_task_fn fn, void *arg);
+	/* fn on the main thread after so much time, and again each period unless that is 0. [main]
+	 */
+	int32_t (*timer_add)(avocet_self *self, int64_t after_ns, int64_t period_ns,
+	    avocet_task_fn fn, void *arg, avocet_timer_h *out);
+	/* After it returns fn is not called. A timer without a period is gone once it has fired.
+	 * [main] */
+	int32_t (*timer_del)(avocet_self *self, avocet_timer_h timer);
+	/* A thread of the plugin's own, named, with all signals blocked. fn must return soon after
+	 * stop() was called: the host joins it then, and says which one hangs. [main] */
+	int32_t (*thread_start)(avocet_self *self, const char *name, avocet_task_fn fn, void *arg);
+} avocet_runtime_api;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
