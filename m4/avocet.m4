@@ -128,6 +128,10 @@ AC_DEFUN([AVOCET_HARDENING], [
             int optimised;]])],
             [HARDEN_CFLAGS="$HARDEN_CFLAGS -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$avocet_cv_fortify"])
     ])
+    # A plugin takes nothing from the program that loads it; but an instrumented one its runtime.
+    PLUGIN_LDFLAGS=-Wl,-z,defs
+    AS_IF([test "$enable_sanitizers$enable_coverage$enable_fuzzing" != nonono], [PLUGIN_LDFLAGS=])
+    AC_SUBST([PLUGIN_LDFLAGS])
     AC_SUBST([HARDEN_CFLAGS])
     AC_SUBST([HARDEN_LDFLAGS])
     AC_SUBST([PIE_CFLAGS])

@@ -19,6 +19,12 @@ clock_mono_ns(void)
 }
 
 int64_t
+clock_coarse_ns(void)
+{
+	return read_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+int64_t
 clock_mono_ms(void)
 {
 	return read_ns(CLOCK_MONOTONIC) / 1000000;

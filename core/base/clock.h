@@ -8,7 +8,8 @@
 
 #include <stdint.h>
 
-int64_t clock_mono_ns(void); /* never goes back; counts from an unknown moment */
+int64_t clock_mono_ns(void);   /* never goes back; counts from an unknown moment */
+int64_t clock_coarse_ns(void); /* clock_mono_ns to a few milliseconds; cheaper */
 int64_t clock_mono_ms(void);
 int64_t clock_wall_ms(void); /* UNIX time in milliseconds; may jump */
 

@@ -12,10 +12,12 @@
 
 struct counter_set;
 struct log_ring;
+struct worker;
 
 struct context {
 	struct log_ring *log;         /* borrowed; the thread is its only writer */
 	struct counter_set *counters; /* borrowed; the thread is its only writer */
+	struct worker *worker;        /* whose it is; NULL: nobody's */
 	int64_t mono_ms;              /* the turn's time, monotonic */
 	int64_t wall_ms;              /* the turn's time, UNIX */
 };

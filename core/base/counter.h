@@ -30,6 +30,8 @@ enum counter_kind { COUNTER_TOTAL, COUNTER_GAUGE };
 	X(QUESTIONS_TIMED_OUT, TOTAL, "questions_timed_out",                                       \
 	    "questions that were not answered in time")                                            \
 	X(ANSWERS_STALE, TOTAL, "answers_stale", "answers to questions that nobody asks any more") \
+	X(DENIED, TOTAL, "denied", "publications, filters and wills that an authorizer denied")    \
+	X(PLUGIN_FAULTS, TOTAL, "plugin_faults", "what plugins did that they must not")            \
 	X(ALIASES_MEMORY, GAUGE, "aliases_memory", "bytes of topic aliases")                       \
 	X(CLOSED_WRITE_TIMEOUT, TOTAL, "closed_write_timeout",                                     \
 	    "connections closed because they took nothing")                                        \

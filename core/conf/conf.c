@@ -22,6 +22,13 @@ struct conf {
 	const char *name;
 	const struct conf_node *root;
 	const void *bound; /* by conf_bind */
+	struct conf_ending *endings;
+};
+
+struct conf_ending {
+	struct conf_ending *next;
+	conf_free_fn *fn;
+	void *arg;
 };
 
 static struct conf *
@@ -49,6 +56,10 @@ void
 conf_unref(struct conf **conf)
 {
 	if (*conf != NULL && ref_put(&(*conf)->ref)) {
+		for (struct conf_ending *ending = (*conf)->endings; ending != NULL;
+		     ending = ending->next) {
+			ending->fn(ending->arg);
+		}
 		conf_bind_fini(&(*conf)->bind);
 		conf_errors_fini(&(*conf)->errors);
 		arena_fini(&(*conf)->arena);
@@ -448,6 +459,21 @@ conf_read(const char *name, struct bytes text, const struct conf_limits *limits,
 	root = conf_yaml_parse(&parse, name, text);
 	conf->root = root != NULL && conf_node_is_null(root) ? as_mapping(conf, root) : root;
 	return conf;
+}
+
+struct conf_errors *
+conf_errors_of(struct conf *conf)
+{
+	return &conf->errors;
+}
+
+void
+conf_on_free(struct conf *conf, conf_free_fn *fn, void *arg)
+{
+	struct conf_ending *ending = arena_alloc(&conf->arena, sizeof(*ending));
+
+	*ending = (struct conf_ending){conf->endings, fn, arg};
+	conf->endings = ending;
 }
 
 /* --- binding --- */

@@ -33,6 +33,14 @@ struct conf *conf_read(const char *name, struct bytes text, const struct conf_li
 struct conf *conf_ref(struct conf *conf);
 void conf_unref(struct conf **conf);
 
+/* Where to tell what is wrong, for who binds a part of it into memory of its own (bind.h). */
+struct conf_errors *conf_errors_of(struct conf *conf);
+
+/* fn runs when the last reference goes, on the thread that gave it up, in the reverse order of
+ * these calls. Before it is shared. */
+typedef void conf_free_fn(void *arg);
+void conf_on_free(struct conf *conf, conf_free_fn *fn, void *arg);
+
 /* The whole tree by one schema: a struct that lives as long as the configuration, or NULL when
  * there are errors. */
 const void *conf_bind(struct conf *conf, const struct conf_schema *schema);

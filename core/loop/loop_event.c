@@ -76,6 +76,20 @@ loop_native_time(const struct loop *loop, int64_t *mono_ms_out, int64_t *wall_ms
 	*wall_ms_out = clock_wall_ms();
 }
 
+int64_t
+loop_now_ns(const struct loop *loop)
+{
+	(void)loop;
+	return clock_mono_ns();
+}
+
+int64_t
+loop_coarse_ns(const struct loop *loop)
+{
+	(void)loop;
+	return clock_coarse_ns();
+}
+
 uint64_t
 loop_native_seed(struct worker *worker)
 {

@@ -74,6 +74,20 @@ loop_native_time(const struct loop *loop, int64_t *mono_ms_out, int64_t *wall_ms
 	*wall_ms_out = native_of(loop)->start_wall_ms + native_of(loop)->now_ms;
 }
 
+int64_t
+loop_now_ns(const struct loop *loop)
+{
+	enum { MS_NS = 1000000 };
+
+	return (START_MONO_MS + native_of(loop)->now_ms) * MS_NS;
+}
+
+int64_t
+loop_coarse_ns(const struct loop *loop)
+{
+	return loop_now_ns(loop);
+}
+
 uint64_t
 loop_native_seed(struct worker *worker)
 {

@@ -80,6 +80,7 @@ loop_add_worker(struct loop *loop, const char *name)
 	mail_desk_init(worker);
 	worker->context.log = log_ring_new(log_size, options->log_level, on_log_wake, worker);
 	worker->context.counters = &worker->counters;
+	worker->context.worker = worker;
 	loop_native_time(loop, &worker->context.mono_ms, &worker->context.wall_ms);
 	worker->wheel = mem_alloc(sizeof(*worker->wheel));
 	timer_wheel_init(worker->wheel, worker->context.mono_ms);

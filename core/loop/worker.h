@@ -105,6 +105,12 @@ void worker_random_fill(struct worker *worker, void *memory, size_t size);
 uint64_t worker_turns(const struct worker *worker);
 bool worker_is_asleep(const struct worker *worker);
 
+/* Any thread, inside a turn or not: the monotonic clock now, in nanoseconds; the turn's time is
+ * cheaper (context_current). loop_sim: its virtual time, any thread that it steps. */
+int64_t loop_now_ns(const struct loop *loop);
+/* The same to a few milliseconds, for a few nanoseconds. */
+int64_t loop_coarse_ns(const struct loop *loop);
+
 /* The worker's counters and log ring; read by main (counter_sum, the log's writer). */
 const struct counter_set *worker_counters(const struct worker *worker);
 struct log_ring *worker_log(const struct worker *worker);

@@ -53,6 +53,9 @@ void
 msg_client_unref(struct msg_client **client)
 {
 	if (*client != NULL && ref_put(&(*client)->ref)) {
+		if ((*client)->more != NULL) {
+			(*client)->more->free((*client)->more);
+		}
 		mem_free(client);
 	}
 	*client = NULL;

@@ -23,9 +23,16 @@ struct msg_client_parts {
 	struct bytes method;   /* Authentication Method; empty: none */
 };
 
+/* What a room above has to say about a client; hung on once, by the client's worker, and freed with
+ * it on any thread. */
+struct msg_client_more {
+	void (*free)(struct msg_client_more *more);
+};
+
 struct msg_client {
 	struct ref ref;
-	uint16_t client_id_len; /* the texts lie in this order */
+	struct msg_client_more *more; /* NULL: nothing. The client's worker alone looks at it */
+	uint16_t client_id_len;       /* the texts lie in this order */
 	uint16_t username_len;
 	uint16_t prefix_len;
 	uint16_t address_len;
