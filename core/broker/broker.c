@@ -149,6 +149,16 @@ make_loop(struct broker *broker)
 	(void)loop_add_worker(broker->loop, "avocet");
 }
 
+/* The tests have one set for all. Any worker. */
+static const struct plugin_set *
+set_of_will(void *arg, struct bytes listener)
+{
+	struct broker *broker = arg;
+
+	return broker->setup.plugins != NULL ? broker->setup.plugins
+					     : broker_plugins_set_of(&broker->plugins, listener);
+}
+
 static int
 make_house(struct broker *broker, char *why, size_t why_size)
 {
@@ -161,7 +171,8 @@ make_house(struct broker *broker, char *why, size_t why_size)
 	    broker_house_new(broker->loop, loop_worker(broker->loop, 0), count_workers(options),
 		&(struct broker_house_options){
 		    .engine = engine,
-		    .plugins = broker->setup.plugins,
+		    .set_of = set_of_will,
+		    .set_arg = broker,
 		    .move_always = broker->setup.move_always,
 		    .max_memory = broker_options_max_memory(options, broker->memory),
 		    .max_transit = broker_options_max_transit(options, broker->memory),
@@ -191,7 +202,13 @@ build(struct broker *broker, char *why, size_t why_size)
 	    make_house(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
+	broker_plugins_open(broker);
+	if (broker_plugins_prepare(broker, broker->conf, broker->options, why, why_size) != 0) {
+		return ERR_IO;
+	}
+	broker_plugins_commit(broker, broker->options);
 	broker_errands_init(broker, &broker->reload.errands);
+	broker_errands_init(broker, &broker->reload.recheck);
 	broker_errands_init(broker, &broker->stopping.errands);
 	broker_sys_init(&broker->sys, broker->house, broker->options->broker.sys_interval_ms);
 	broker_sweep_init(&broker->sweep, broker->house);
@@ -212,6 +229,7 @@ broker_new(const struct broker_setup *setup, char *why, size_t why_size)
 	broker->memory = broker_machine_memory();
 	broker_doors_init(broker);
 	broker_service_init(&broker->service);
+	broker_plugins_init(broker);
 	broker->options = broker_options_bind(
 	    broker->conf, (struct broker_override){setup->port, setup->verbose});
 	if (broker->options == NULL) {
@@ -239,15 +257,16 @@ say_defaults(const struct broker *broker)
 	}
 }
 
-/* Main's first turn. */
+/* All plugins serve, or have failed. */
 static void
-on_start(struct worker *worker, void *arg)
+on_plugins_started(void *arg)
 {
 	struct broker *broker = arg;
 
-	(void)worker;
-	say_defaults(broker);
-	broker_sys_start(&broker->sys);
+	if (broker->stopping.phase != BROKER_RUNNING) {
+		return;
+	}
+	broker->is_ready = true;
 	if (broker_doors_start(broker) != 0) {
 		log_error("listeners do not accept connections: no memory");
 		broker->status = BROKER_NOT_STARTED;
@@ -257,6 +276,22 @@ on_start(struct worker *worker, void *arg)
 	log_info("avocet " PACKAGE_VERSION " is ready");
 	broker_service_start(&broker->service, broker->loop);
 	broker_service_ready(&broker->service, "Ready");
+	if (broker->reload.is_again) {
+		broker->reload.is_again = false;
+		broker_reload_run(broker);
+	}
+}
+
+/* Main's first turn. */
+static void
+on_start(struct worker *worker, void *arg)
+{
+	struct broker *broker = arg;
+
+	(void)worker;
+	say_defaults(broker);
+	broker_sys_start(&broker->sys);
+	plugin_house_start(broker->plugins.house, on_plugins_started, broker);
 }
 
 int
@@ -295,9 +330,11 @@ broker_free(struct broker **address)
 	broker_doors_close(broker);
 	if (broker->house != NULL) {
 		broker_errands_fini(broker, &broker->reload.errands);
+		broker_errands_fini(broker, &broker->reload.recheck);
 		broker_errands_fini(broker, &broker->stopping.errands);
 	}
 	broker_house_free(&broker->house);
+	broker_plugins_fini(broker);
 	broker_sys_fini(&broker->sys);
 	if (broker->loop != NULL) {
 		broker_logger_drain(&broker->logger);

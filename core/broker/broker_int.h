@@ -17,6 +17,7 @@
 #include "broker/house.h"
 #include "broker/logger.h"
 #include "broker/options.h"
+#include "broker/plugins.h"
 #include "broker/service.h"
 #include "broker/sys.h"
 #include "transport/listener.h"
@@ -105,6 +106,7 @@ void broker_waiting_close(struct broker *broker);
 
 enum broker_errand_kind {
 	BROKER_ERRAND_RELOAD,
+	BROKER_ERRAND_RECHECK,
 	BROKER_ERRAND_STOP_READING,
 	BROKER_ERRAND_IS_BUSY,
 	BROKER_ERRAND_CLOSE_ALL,
@@ -139,6 +141,7 @@ enum broker_phase {
 	BROKER_DRAINING,     /* the store */
 	BROKER_CLOSING,      /* DISCONNECT to all; a round is under way */
 	BROKER_FLUSHING,     /* until nobody is left */
+	BROKER_PLUGINS,      /* until they have stopped */
 	BROKER_DONE,
 };
 
@@ -157,10 +160,15 @@ void broker_stop(struct broker *broker);
 
 struct broker_reload {
 	struct broker_errands errands;
-	bool is_again; /* asked for while the last one was under way */
+	bool is_starting; /* new plugins start */
+	bool is_again;    /* asked for while the last one was under way */
+	struct broker_errands recheck;
+	bool rechecks_again; /* likewise */
 };
 
 void broker_reload_run(struct broker *broker);
+/* What subscriptions were granted is asked again, of all who are connected. */
+void broker_recheck(struct broker *broker);
 
 /* --- signals.c --- */
 
@@ -207,8 +215,10 @@ struct broker {
 	struct broker_sweep sweep;
 	struct broker_service service;
 	struct broker_doors doors;
+	struct broker_plugins plugins;
 	struct broker_reload reload;
 	struct broker_stopping stopping;
+	bool is_ready; /* clients may come */
 	int status;
 };
 

@@ -16,11 +16,14 @@
 
 #include "base/log.h"
 #include "broker/entry.h"
+#include "broker/plugins.h"
 #include "transport/addr.h"
 #include "transport/tls_ctx.h"
 #include "wire/topic_name.h"
 
 enum { MAX_WHY = 512 };
+
+#define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 /* --- one struct at a time --- */
 
@@ -80,17 +83,18 @@ broker_check_log(struct conf_check *check, void *target)
 }
 
 void
-broker_check_member(struct conf_check *check, void *target)
-{
-	(void)target;
-	fail_unbuilt(check, NULL, "plugins are");
-}
-
-void
 broker_check_plugin(struct conf_check *check, void *target)
 {
-	(void)target;
-	fail_unbuilt(check, NULL, "plugins are");
+	const struct broker_plugin *plugin = target;
+	size_t len = plugin->name != NULL ? strlen(plugin->name) : 0;
+
+	if (len == 0 || plugin->name[strspn(plugin->name, NAME_LETTERS)] != '\0') {
+		conf_check_fail(
+		    check, "name", "must consist of letters, digits, dashes and underscores");
+	}
+	if (plugin->module == NULL || plugin->module[0] == '\0') {
+		conf_check_fail(check, "module", "must not be empty");
+	}
 }
 
 void
@@ -393,6 +397,7 @@ make_listener(struct within *within)
 	conn->protocol_versions = listener->protocol_versions;
 	conn->max_connections = listener->max_connections;
 	conn->allow_anonymous = listener->allow_anonymous == 1;
+	conn->is_websocket = listener->protocol == BROKER_WEBSOCKET;
 	conn->needs_certificate_name = listener->tls.username_from != TLS_USERNAME_NONE;
 	conn->username_as_client_id = listener->username_as_client_id;
 	conn->limits = make_limits(within);
@@ -486,6 +491,7 @@ broker_options_bind(struct conf *conf, struct broker_override override)
 	if (override.port != 0) {
 		override_port(conf, options, override.port);
 	}
+	broker_plugins_bind(conf, options);
 	if (override.verbose) {
 		options->log.level = LOG_LEVEL_DEBUG;
 	}
@@ -518,11 +524,12 @@ broker_options_find(struct conf *conf, struct bytes name)
 bool
 broker_listener_is_shut(const struct broker_listener *listener)
 {
-	const struct plugin_set *set = listener->conn.plugins;
-	bool has_chain = set != NULL && set->authenticate != NULL;
+	const struct plugin_set *set = listener->conn.plugins; /* the tests' has no chain */
+	bool is_asked =
+	    listener->chain[0]->count != 0 || (set != NULL && set->authenticate != NULL);
 
 	return !listener->conn.allow_anonymous && !listener->conn.needs_certificate_name &&
-	       !has_chain;
+	       !is_asked;
 }
 
 int64_t

@@ -24,7 +24,8 @@
 struct broker_entry {
 	struct ref ref;
 	struct broker_door *door;
-	struct conf *conf;   /* a reference, for what ws and trusted point to; NULL: not needed */
+	struct conf
+	    *conf; /* a reference, for what ws, trusted and PSK point to; NULL: not needed */
 	struct tls_ctx *tls; /* NULL: none */
 	const struct broker_network *trusted;
 	size_t trusted_count;
@@ -119,8 +120,9 @@ trusts(void *arg, const struct addr *peer)
 static long
 find_key(void *arg, struct bytes identity, uint8_t *key, size_t size)
 {
-	const struct plugin_set *set = arg;
-	struct plugin_authority *authority = set != NULL ? set->authenticate : NULL;
+	const struct conn_listener *listener = arg;
+	struct plugin_authority *authority =
+	    listener != NULL ? listener->plugins->authenticate : NULL;
 
 	return authority != NULL && authority->ops->psk != NULL
 		   ? authority->ops->psk(authority, identity, key, size)
@@ -133,7 +135,7 @@ broker_entry_tls(const struct broker_listener *listener, const struct broker_tls
 {
 	static const struct transport_secret_ops secrets = {.psk = find_key};
 	bool is_websocket = listener != NULL && listener->protocol == BROKER_WEBSOCKET;
-	const struct plugin_set *set = listener != NULL ? listener->conn.plugins : NULL;
+	const struct conn_listener *conn = listener != NULL ? &listener->conn : NULL;
 
 	*wrong_out = NULL;
 	return tls_ctx_new(
@@ -148,7 +150,7 @@ broker_entry_tls(const struct broker_listener *listener, const struct broker_tls
 		.ciphers = tls->ciphers,
 		.ciphersuites = tls->ciphersuites,
 		.psk = tls->psk ? &secrets : NULL,
-		.psk_arg = (void *)(uintptr_t)set,
+		.psk_arg = (void *)(uintptr_t)conn,
 		/* Browsers say so for WebSocket. */
 		.alpn = is_websocket ? "http/1.1" : NULL,
 		.wrong_out = wrong_out,
@@ -188,7 +190,7 @@ broker_entry_new(struct conf *conf, const struct broker_listener *listener,
 	if (listener->protocol == BROKER_WEBSOCKET) {
 		set_websocket(entry, listener);
 	}
-	if (entry->is_behind_proxy || entry->is_websocket) {
+	if (entry->is_behind_proxy || entry->is_websocket || listener->tls.psk) {
 		entry->conf = conf_ref(conf);
 	}
 	if (broker_tls_is_used(&listener->tls)) {

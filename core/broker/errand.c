@@ -42,6 +42,9 @@ carry_out(struct broker_errand *errand, struct conn_table *table)
 		conn_table_reload(table, errand->conf, broker_options_find);
 		conf_unref(&errand->conf);
 		break;
+	case BROKER_ERRAND_RECHECK:
+		conn_table_recheck(table);
+		break;
 	case BROKER_ERRAND_STOP_READING:
 		conn_table_stop_reading(table);
 		break;

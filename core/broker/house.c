@@ -71,15 +71,6 @@ make_client_hand(struct broker_house *house, struct broker_hand *hand)
 	});
 }
 
-static const struct plugin_set *
-set_of(void *arg, struct bytes listener)
-{
-	const struct broker_house *house = arg;
-
-	(void)listener; /* one set for all, until chains are built */
-	return house->plugins;
-}
-
 static void
 add_workers(struct broker_house *house)
 {
@@ -138,12 +129,11 @@ broker_house_new(struct loop *loop, struct worker *main, unsigned count,
 	house->loop = loop;
 	house->count = count;
 	house->main.worker = main;
-	house->plugins = options->plugins != NULL ? options->plugins : &broker_house_no_plugins;
 	make_sessions(&house->sessions, main);
 	add_workers(house);
 	make_store(house, options->engine);
 	house->route = route_house_new(loop, &house->sessions);
-	route_house_set_plugins(house->route, set_of, house);
+	route_house_set_plugins(house->route, options->set_of, options->set_arg);
 	house->conn = conn_house_new(&(struct conn_house_options){
 	    .loop = loop,
 	    .sessions = &house->sessions,

@@ -15,8 +15,9 @@
 
 struct broker_house_options {
 	struct store_engine *engine; /* taken over; NULL: nothing outlives the process */
-	const struct plugin_set
-	    *plugins; /* who is asked about wills; NULL: nobody. Outlives the house */
+	/* Who is asked about wills, by the name of their listener; NULL: nobody. */
+	route_set_fn *set_of;
+	void *set_arg;
 	bool move_always;
 	/* Budgets and limits of the whole, 0: none; broker_house_set_limits changes them. */
 	int64_t max_memory;
@@ -45,7 +46,6 @@ struct broker_house {
 	struct store *store; /* NULL with the null engine */
 	struct route_house *route;
 	struct conn_house *conn;
-	const struct plugin_set *plugins;      /* never NULL */
 	struct broker_hand main;               /* without sessions and conns */
 	struct plugin_desk *desks[WORKER_MAX]; /* by the worker's index, for plugin_complete */
 	unsigned count;

@@ -126,6 +126,7 @@ decide(struct broker *broker, struct broker_listener *options, const struct brok
 {
 	struct conn_listener *conn = &options->conn;
 
+	/* Until its chains are made. */
 	conn->plugins =
 	    broker->setup.plugins != NULL ? broker->setup.plugins : &broker_house_no_plugins;
 	conn->allow_anonymous = options->allow_anonymous == BROKER_AUTO

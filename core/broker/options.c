@@ -109,7 +109,7 @@ static const struct conf_option member_options[] = {
 	.min = 1, .max = DAY_MS, .help = "how long its answer may take"},
 };
 static const struct conf_schema member_schema = {
-    SCHEMA(member_options, broker_member), .shorthand = "use", .check = broker_check_member};
+    SCHEMA(member_options, broker_member), .shorthand = "use"};
 
 #define CHAIN(owner, member) \
 	OPTION(owner, member, #member), .type = CONF_LIST, .schema = &member_schema
@@ -256,10 +256,10 @@ static const struct conf_option options[] = {
     {OPTION(broker_options, limits, "limits"), .type = CONF_STRUCT, .schema = &conn_limits_schema,
 	.help = "What a client may use. Each listener may lay its own limits over these."},
     {OPTION(broker_options, plugins, "plugins"), .type = CONF_LIST, .schema = &plugin_schema,
-	.fallback = "[]", .help = "Instances of plugins. This version loads none."},
+	.fallback = "[]", .help = "Instances of plugins. One module may be loaded several times."},
     {OPTION(broker_options, chains, "chains"), .type = CONF_NAMED, .schema = &chain_schema,
 	.fallback = "{default: {authenticate: [], authorize: [], intercept: []}}",
-	.help = "Sets of chains: who is asked about a client. This version has no plugins to ask."},
+	.help = "Sets of chains: who is asked about a client, in this order."},
     {OPTION(broker_options, links, "links"), .type = CONF_NAMED, .schema = &link_schema,
 	.fallback = "{}", .help = "Chains and limits of a plugin's links. This version has none."},
     {OPTION(broker_options, store, "store"), .type = CONF_STRING,

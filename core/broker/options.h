@@ -17,6 +17,10 @@
 #include "conf/conf.h"
 #include "conn/options.h"
 
+struct avocet_self;
+struct plugin_config;
+struct plugin_module;
+
 enum { BROKER_AUTO = -1 }; /* `auto`, of sizes and truths */
 
 /* Whom trusted_proxies names. */
@@ -79,6 +83,11 @@ struct broker_plugin {
 	int64_t max_requests;
 	int64_t start_timeout_ms;
 	int64_t on_failure;
+
+	/* Made of the above. */
+	struct plugin_module *opened; /* owned by the snapshot */
+	struct plugin_config *bound;  /* a reference */
+	struct avocet_self *instance; /* once main has prepared it */
 };
 
 /* `links.NAME` */
@@ -125,6 +134,7 @@ struct broker_listener {
 	const struct conf_node *durability;
 	const char *chains;
 	struct conf_list authenticate, authorize, intercept;
+	const struct conf_list *chain[3]; /* those in force, in this order */
 
 	/* Made of the above. allow_anonymous and plugins are decided by main before a worker sees
 	 * it. */

@@ -99,6 +99,14 @@ prepare(struct broker *broker, struct preparation *new)
 		}
 		return false;
 	}
+	if (broker_plugins_prepare(broker, new->conf, new->options, why, sizeof(why)) != 0) {
+		refuse(broker, why);
+		broker_doors_abort(&new->doors);
+		if (new->has_sink) {
+			broker_log_sink_close(&new->sink);
+		}
+		return false;
+	}
 	return true;
 }
 
@@ -111,6 +119,7 @@ on_reloaded(struct broker *broker, bool any)
 	if (broker->stopping.phase != BROKER_RUNNING) {
 		return;
 	}
+	broker_recheck(broker);
 	if (broker->reload.is_again) {
 		broker->reload.is_again = false;
 		broker_reload_run(broker);
@@ -120,11 +129,48 @@ on_reloaded(struct broker *broker, bool any)
 }
 
 static void
+on_rechecked(struct broker *broker, bool any)
+{
+	(void)any;
+	if (broker->reload.rechecks_again && broker->stopping.phase == BROKER_RUNNING) {
+		broker->reload.rechecks_again = false;
+		broker_recheck(broker);
+	}
+}
+
+void
+broker_recheck(struct broker *broker)
+{
+	if (broker->options->plugins.count == 0 && broker->setup.plugins == NULL) {
+		return;
+	}
+	if (broker->reload.recheck.open != 0) {
+		broker->reload.rechecks_again = true;
+		return;
+	}
+	broker_errands_send(broker, &broker->reload.recheck, BROKER_ERRAND_RECHECK, on_rechecked);
+}
+
+/* New instances serve, or have failed: now everybody learns of the snapshot. */
+static void
+on_started(void *arg)
+{
+	struct broker *broker = arg;
+
+	broker->reload.is_starting = false;
+	if (broker->stopping.phase == BROKER_RUNNING) {
+		broker_errands_send(
+		    broker, &broker->reload.errands, BROKER_ERRAND_RELOAD, on_reloaded);
+	}
+}
+
+static void
 commit(struct broker *broker, struct preparation *new)
 {
 	struct broker_options *options = new->options;
 
 	broker_doors_commit(broker, options, &new->doors);
+	broker_plugins_commit(broker, options);
 	conf_unref(&broker->conf);
 	broker->conf = new->conf;
 	broker->options = options;
@@ -136,8 +182,9 @@ commit(struct broker *broker, struct preparation *new)
 	if (broker_doors_start(broker) != 0) {
 		log_error("a new listener does not accept connections: no memory");
 	}
-	broker_errands_send(broker, &broker->reload.errands, BROKER_ERRAND_RELOAD, on_reloaded);
 	log_info("the configuration was loaded again");
+	broker->reload.is_starting = true;
+	plugin_house_start(broker->plugins.house, on_started, broker);
 }
 
 static void
@@ -174,7 +221,7 @@ broker_reload_run(struct broker *broker)
 	if (broker->stopping.phase != BROKER_RUNNING) {
 		return;
 	}
-	if (broker->reload.errands.open != 0) {
+	if (!broker->is_ready || broker->reload.is_starting || broker->reload.errands.open != 0) {
 		broker->reload.is_again = true;
 		return;
 	}

@@ -5,8 +5,8 @@
  *
  * nothing is accepted; nothing is read -> open questions and owed acknowledgements have half of
  * shutdown_timeout -> mail is digested -> what was handed to the store is durable -> DISCONNECT
- * 0x8B to all -> their output is flushed until the deadline -> the loop ends. Wills are kept and
- * not fired.
+ * 0x8B to all -> their output is flushed until the deadline -> plugins drain and stop -> the loop
+ * ends. Wills are kept and not fired.
  *
  * What belongs to connections is gone when the loop ends; the store is closed by broker_free.
  */
@@ -106,6 +106,26 @@ on_closing(struct broker *broker, bool any)
 }
 
 static void
+on_plugins_stopped(void *arg)
+{
+	struct broker *broker = arg;
+
+	if (broker->stopping.phase == BROKER_PLUGINS) {
+		finish(broker);
+	}
+}
+
+static void
+stop_plugins(struct broker *broker)
+{
+	int64_t left_ms = broker->stopping.end_at_ms - context_current->mono_ms;
+
+	broker->stopping.phase = BROKER_PLUGINS;
+	plugin_house_stop(broker->plugins.house, left_ms > GOODBYE_MS ? left_ms : GOODBYE_MS,
+	    on_plugins_stopped, broker);
+}
+
+static void
 on_flushed(struct broker *broker, bool any)
 {
 	if (broker->stopping.phase != BROKER_FLUSHING) {
@@ -115,7 +135,7 @@ on_flushed(struct broker *broker, bool any)
 		look_later(broker);
 		return;
 	}
-	finish(broker);
+	stop_plugins(broker);
 }
 
 /* --- the phases --- */
@@ -162,6 +182,7 @@ go_on(struct broker *broker)
 		break;
 	case BROKER_RUNNING:
 	case BROKER_DRAINING:
+	case BROKER_PLUGINS:
 	case BROKER_DONE:
 		break;
 	}

@@ -59,7 +59,10 @@ conn_drop_question(struct conn *conn)
 	}
 	exchange = more->exchange;
 	more->exchange = NULL;
-	free_exchange(conn->listener->plugins->authenticate, exchange);
+	/* The listener may have another authority by now, or none. */
+	if (exchange != NULL && more->exchange_free != NULL) {
+		more->exchange_free(more->exchange_authority, exchange);
+	}
 }
 
 /* The claim, for a question before acceptance. */
@@ -75,7 +78,7 @@ claimed_client(struct conn *conn)
 	    .prefix = bytes_of(conn->listener->mount_point),
 	    .method = connect->method};
 
-	return msg_client_new(&client);
+	return conn_make_client(conn, &client);
 }
 
 static struct bytes
@@ -141,9 +144,10 @@ send_auth(struct conn *conn, uint8_t reason, struct bytes data)
 
 /* --- verdicts --- */
 
-/* A refused login is answered later, so that guessing is slow; only so many are held back. */
+/* A refused login is answered later, so that guessing is slow; only so many are held back.
+ * delay_ms: so much later at least. */
 static void
-deny(struct conn *conn, uint8_t reason, const char *sentence)
+deny(struct conn *conn, uint8_t reason, const char *sentence, int64_t delay_ms)
 {
 	const struct conn_limits *limits = conn_limits_of(conn);
 	_Atomic int64_t *delayed = &conn->table->house->delayed;
@@ -151,7 +155,8 @@ deny(struct conn *conn, uint8_t reason, const char *sentence)
 	if (reason < WIRE_REASON_FIRST_ERROR) {
 		reason = WIRE_REASON_NOT_AUTHORIZED;
 	}
-	if (limits->auth_delay_ms == 0 ||
+	delay_ms = delay_ms > limits->auth_delay_ms ? delay_ms : limits->auth_delay_ms;
+	if (delay_ms == 0 ||
 	    atomic_load_explicit(delayed, memory_order_relaxed) >= limits->max_delayed) {
 		conn_refuse(conn, reason, sentence);
 		return;
@@ -160,7 +165,7 @@ deny(struct conn *conn, uint8_t reason, const char *sentence)
 	conn->connect->refusal = reason;
 	conn->connect->refusal_text = sentence;
 	conn_set_state(conn, CONN_DELAYED);
-	peer_set_deadline(&conn->peer, context_current->mono_ms + limits->auth_delay_ms);
+	peer_set_deadline(&conn->peer, context_current->mono_ms + delay_ms);
 }
 
 static void
@@ -189,7 +194,7 @@ judge_connect(struct conn *conn, const struct plugin_request *request)
 		go_on_with_client(conn);
 		break;
 	default:
-		deny(conn, request->reason, "the login is refused");
+		deny(conn, request->reason, "the login is refused", request->answer_delay_ms);
 		break;
 	}
 }
@@ -240,6 +245,8 @@ judge(struct conn_question *question)
 	if (!is_will) {
 		conn->more->exchange =
 		    request->verdict == PLUGIN_CONTINUE ? request->exchange : NULL;
+		conn->more->exchange_authority = request->authority;
+		conn->more->exchange_free = request->authority->ops->exchange_free;
 	}
 	if (is_will) {
 		if (request->verdict == PLUGIN_ACCEPT) {
@@ -312,7 +319,7 @@ take_proven_name(struct conn *conn)
 	}
 	if (identity->has_certificate && conn->listener->needs_certificate_name) {
 		deny(conn, WIRE_REASON_BAD_USER_NAME_OR_PASSWORD,
-		    "the certificate has no name of the kind that username_from says");
+		    "the certificate has no name of the kind that username_from says", 0);
 		return false;
 	}
 	return true;
@@ -342,7 +349,7 @@ conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 	if (authority == NULL || !claims) {
 		if (!conn->listener->allow_anonymous) {
 			deny(conn, WIRE_REASON_NOT_AUTHORIZED,
-			    "clients without a login are not let in here");
+			    "clients without a login are not let in here", 0);
 			return;
 		}
 		if (claims) {
@@ -412,6 +419,12 @@ conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
 	if (restart != (serving && reauth == CONN_REAUTH_NONE) ||
 	    packet->reason == WIRE_REASON_SUCCESS || (serving && reauth == CONN_REAUTH_ASKED)) {
 		refuse_auth(conn, "this reason is not due");
+		return;
+	}
+	if (conn->listener->plugins->authenticate == NULL) {
+		/* A reload has taken it away. */
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_NOT_AUTHORIZED,
+		    "nobody is there any more to go on with the authentication");
 		return;
 	}
 	if (serving) {

@@ -109,6 +109,7 @@ conn_table_new(const struct conn_table_options *options)
 	list_init(&table->blocked);
 	list_init(&table->publications);
 	list_init(&table->subscribes);
+	list_init(&table->rechecks);
 	buf_init(&table->topic, SIZE_MAX);
 	table->poll.fn = on_poll;
 	table->house->tables[worker_index(table->worker)] = table;
@@ -140,6 +141,7 @@ conn_table_free(struct conn_table **table_at)
 	}
 	conn_free_publications(table);
 	conn_free_subscribes(table);
+	conn_free_rechecks(table);
 	peer_room_fini(&table->room);
 	vec_fini(&table->moved);
 	buf_fini(&table->topic);

@@ -75,6 +75,9 @@ void conn_open(struct conn_table *table, struct stream *stream,
 void conn_table_reload(struct conn_table *table, struct conf *conf,
     const struct conn_listener *(*find)(struct conf *conf, struct bytes name));
 
+/* Subscriptions of all who are connected are asked for again; those denied end. */
+void conn_table_recheck(struct conn_table *table);
+
 /* Nothing more is read. */
 void conn_table_stop_reading(struct conn_table *table);
 /* Are questions open, or acknowledgements owed? */

@@ -39,6 +39,7 @@ struct conn_table {
 	struct list publications;     /* struct conn_publication, all that wait, also of connections
 					 that have gone */
 	struct list subscribes;       /* struct open_subscribe: likewise */
+	struct list rechecks;         /* struct recheck: their questions are open */
 	VEC(struct conn_moved) moved; /* handles to be rewritten once the mail has left */
 	struct timer poll;            /* while withholding, or while somebody is over its rate */
 	struct buf topic;             /* scratch: a topic with its prefix */
@@ -77,6 +78,7 @@ struct conn_connect {
 	struct bytes username;
 	struct bytes password;
 	struct bytes method;
+	struct bytes props; /* a checked block; empty where no plugin is asked */
 	char assigned[128];
 	uint32_t texts_len;
 	uint32_t expiry_asked_s;
@@ -130,11 +132,13 @@ struct conn_question {
 /* What matters only while something of it is under way. */
 struct conn_more {
 	struct conn *conn;
-	struct conn_question *question;     /* open */
-	struct open_subscribe *subscribing; /* a SUBSCRIBE that is asked about */
-	void *exchange;                     /* the authority's, between AUTH steps */
-	struct list_link wait_link;         /* of table->moving or rated */
-	int64_t rate_at_us;                 /* publications are allowed from here on (GCRA) */
+	struct conn_question *question;              /* open */
+	struct open_subscribe *subscribing;          /* a SUBSCRIBE that is asked about */
+	void *exchange;                              /* the authority's, between AUTH steps */
+	struct plugin_authority *exchange_authority; /* whose; it may have gone, with its ops not */
+	void (*exchange_free)(struct plugin_authority *authority, void *exchange);
+	struct list_link wait_link; /* of table->moving or rated */
+	int64_t rate_at_us;         /* publications are allowed from here on (GCRA) */
 	int64_t bytes_at_us;
 	uint8_t reauth; /* enum conn_reauth */
 };
@@ -221,6 +225,8 @@ void conn_refuse(struct conn *conn, uint8_t reason, const char *sentence);
 /* Authentication is over with yes; what the authority said is in the question (NULL: nobody was
  * asked). */
 void conn_accepted(struct conn *conn, const struct plugin_request *answer);
+/* The snapshot, with what plugins want to know of it. */
+struct msg_client *conn_make_client(struct conn *conn, const struct msg_client_parts *parts);
 void conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence);
 
 /* --- auth.c --- */
@@ -276,6 +282,11 @@ void conn_stop_if_owing(struct conn *conn);
 void conn_stop_for_credit(struct conn *conn, uint32_t workers);
 void conn_stop_for_rate(struct conn *conn, size_t size);
 void conn_unrate(struct conn_table *table);
+
+/* --- recheck.c --- */
+void conn_recheck(struct conn *conn);
+/* After loop_join, likewise. */
+void conn_free_rechecks(struct conn_table *table);
 
 /* --- subscribe.c --- */
 /* After loop_join, likewise. */

@@ -5,12 +5,14 @@
  * copied, since any step may be answered in another turn.
  */
 #include <assert.h>
+#include <avocet/avocet_base.h>
 #include <stdio.h>
 
 #include "base/counter.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conn/conn_int.h"
+#include "plugin/chain.h"
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
@@ -146,11 +148,15 @@ keep_text(uint8_t **at, struct bytes text)
 }
 
 static void
-copy_texts(struct conn_connect *connect, const struct wire_connect *packet)
+copy_texts(struct conn *conn, const struct wire_connect *packet)
 {
+	struct conn_connect *connect = conn->connect;
 	struct bytes method = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_METHOD);
-	size_t len =
-	    packet->client_id.len + packet->username.len + packet->password.len + method.len;
+	/* Plugins may ask for them. */
+	struct bytes props =
+	    conn->listener->plugins->is_counted ? packet->props.block : (struct bytes){0};
+	size_t len = packet->client_id.len + packet->username.len + packet->password.len +
+		     method.len + props.len;
 	uint8_t *at = mem_alloc(len + 1);
 
 	connect->texts = at;
@@ -159,6 +165,7 @@ copy_texts(struct conn_connect *connect, const struct wire_connect *packet)
 	connect->username = keep_text(&at, packet->username);
 	connect->password = keep_text(&at, packet->password);
 	connect->method = keep_text(&at, method);
+	connect->props = keep_text(&at, props);
 	connect->has_username = packet->has_username;
 	connect->has_password = packet->has_password;
 	connect->has_method = wire_props_has(&packet->props, WIRE_AUTHENTICATION_METHOD);
@@ -332,7 +339,7 @@ conn_on_connect(struct conn *conn, const struct wire_connect *packet)
 	conn->connect->conn = conn;
 	conn->peer.version = packet->version & 15U;
 	conn->peer.max_packet_in = (uint32_t)conn_limits_of(conn)->max_packet_size;
-	copy_texts(conn->connect, packet);
+	copy_texts(conn, packet);
 	copy_numbers(conn, packet);
 	conn->handle = session_handle_new(conn->table->house->options.sessions->directory,
 	    (uint16_t)worker_index(conn->table->worker), conn);
@@ -365,6 +372,65 @@ final_client_id(struct conn *conn, const struct plugin_request *answer, struct b
 	return id_out->len != 0 && id_out->len <= WIRE_MAX_STRING;
 }
 
+/* Mount point, then what the authenticator says. */
+static void
+join_prefix(struct conn *conn, const struct plugin_request *answer, struct msg_client_parts *client)
+{
+	struct buf *prefix = &conn->table->topic;
+
+	if (answer == NULL || answer->answer_prefix.len == 0) {
+		return;
+	}
+	buf_clear(prefix);
+	buf_append_bytes(prefix, client->prefix);
+	buf_append_bytes(prefix, buf_bytes(&answer->answer_prefix));
+	client->prefix = buf_bytes(prefix);
+}
+
+static uint32_t
+transport_of(const struct conn *conn, const struct stream_identity *identity)
+{
+	bool is_encrypted = identity != NULL && identity->is_encrypted;
+	bool is_websocket = conn->listener->is_websocket;
+
+	if (conn->is_local && !is_encrypted && !is_websocket &&
+	    bytes_starts_with(stream_peer_name(conn->peer.stream), BYTES_LITERAL("unix"))) {
+		return AVOCET_TRANSPORT_UNIX;
+	}
+	return is_websocket ? (is_encrypted ? AVOCET_TRANSPORT_WSS : AVOCET_TRANSPORT_WS)
+			    : (is_encrypted ? AVOCET_TRANSPORT_TLS : AVOCET_TRANSPORT_TCP);
+}
+
+struct msg_client *
+conn_make_client(struct conn *conn, const struct msg_client_parts *parts)
+{
+	const struct stream_identity *identity = stream_identity(conn->peer.stream);
+	const struct conn_connect *connect = conn->connect;
+	struct msg_client *client = msg_client_new(parts);
+	struct plugin_client_facts facts = {
+	    .handle = conn->handle, .worker = worker_index(conn->table->worker)};
+
+	if (!conn->listener->plugins->is_counted || connect == NULL) {
+		return client;
+	}
+	facts.transport = transport_of(conn, identity);
+	facts.has_will = connect->has_will;
+	facts.clean_start = connect->clean_start;
+	facts.keepalive_s = connect->keep_alive;
+	facts.session_expiry_s = connect->expiry_s;
+	facts.props = connect->props;
+	if (identity != NULL) {
+		facts.is_verified = identity->has_certificate;
+		facts.sni = identity->sni;
+		facts.tls_version = bytes_of(identity->tls_version);
+		if (!identity->has_certificate && identity->is_encrypted) {
+			facts.psk_identity = identity->username;
+		}
+	}
+	plugin_client_describe(client, &facts);
+	return client;
+}
+
 void
 conn_accepted(struct conn *conn, const struct plugin_request *answer)
 {
@@ -390,7 +456,8 @@ conn_accepted(struct conn *conn, const struct plugin_request *answer)
 		}
 		buf_append_bytes(&connect->auth_data, buf_bytes(&answer->answer_data));
 	}
-	conn->client = msg_client_new(&client);
+	join_prefix(conn, answer, &client);
+	conn->client = conn_make_client(conn, &client);
 	conn->prefix_len = conn->client->prefix_len;
 	mem_wipe((uint8_t *)(uintptr_t)connect->password.data, connect->password.len);
 	connect->will.client_id = msg_client_id_of(conn->client);

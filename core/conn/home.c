@@ -26,6 +26,7 @@ serve(struct conn *conn)
 	uint16_t alias_out = connect->topic_alias_maximum < limits->max_topic_alias_broker
 				 ? connect->topic_alias_maximum
 				 : (uint16_t)limits->max_topic_alias_broker;
+	bool resumed;
 
 	conn_send_connack(conn, WIRE_REASON_SUCCESS, NULL);
 	if (conn->state == CONN_CLOSING) {
@@ -45,8 +46,12 @@ serve(struct conn *conn)
 	if (connect->keep_alive != 0) {
 		peer_set_keep_alive(&conn->peer, (uint32_t)connect->keep_alive * 1500);
 	}
+	resumed = connect->present;
 	conn_free_connect(conn);
 	conn_settle(conn);
+	if (resumed && conn->listener->plugins->is_counted) {
+		conn_recheck(conn); /* while it slept the rules may have changed */
+	}
 	session_serve(conn->session);
 	peer_resume(&conn->peer, PEER_PAUSE_ROLE);
 }

@@ -69,6 +69,7 @@ struct conn_listener {
 	int64_t max_connections;
 	bool allow_anonymous; /* decided */
 	bool username_as_client_id;
+	bool is_websocket;
 	bool needs_certificate_name; /* who has a certificate must have a name in it */
 	const struct conn_limits *limits;
 	struct conn_durability durability;

@@ -2,6 +2,7 @@
 /* What a session says to its connection. */
 #include "base/counter.h"
 #include "conn/conn_int.h"
+#include "plugin/chain.h"
 #include "wire/reason.h"
 
 uint32_t
@@ -24,8 +25,15 @@ static enum session_offer
 on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 {
 	struct conn *conn = conn_of_sink(sink);
-	enum session_offer offer = peer_send_publish(&conn->peer, delivery,
-	    conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+	const struct plugin_set *plugins = conn->listener->plugins;
+	enum session_offer offer;
+
+	if (plugins->judges_receive && conn->client != NULL &&
+	    !plugin_may_receive(plugins, conn->client, msg_topic(delivery->msg))) {
+		return SESSION_DENIED;
+	}
+	offer = peer_send_publish(&conn->peer, delivery, conn_stripped_len(conn, delivery->msg),
+	    context_current->mono_ms);
 
 	if (conn->peer.was_full) {
 		sink->has_room = false;

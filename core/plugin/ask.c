@@ -19,6 +19,7 @@
 #include "base/vec.h"
 #include "loop/mailbox.h"
 #include "loop/worker.h"
+#include "plugin/plugin_int.h"
 #include "wire/reason.h"
 
 enum { SLOT_BITS = 24, DEFAULT_TIMEOUT_MS = 5000 };
@@ -39,6 +40,7 @@ struct plugin_desk {
 	VEC(struct slot) slots;
 	VEC(uint32_t) unused;
 	size_t open_count;
+	struct plugin_calls *calls; /* questions to instances */
 };
 
 struct answer_mail {
@@ -55,6 +57,7 @@ plugin_desk_new(struct worker *worker)
 
 	desk->worker = worker;
 	lock_init(&desk->lock);
+	desk->calls = plugin_calls_new();
 	return desk;
 }
 
@@ -77,10 +80,23 @@ plugin_desk_free(struct plugin_desk **desk_at)
 		}
 		mem_free(&slot->letter);
 	}
+	plugin_calls_free(&desk->calls);
 	vec_fini(&desk->slots);
 	vec_fini(&desk->unused);
 	lock_fini(&desk->lock);
 	mem_free(desk_at);
+}
+
+struct plugin_calls *
+plugin_desk_calls(struct plugin_desk *desk)
+{
+	return desk->calls;
+}
+
+struct worker *
+plugin_desk_worker(struct plugin_desk *desk)
+{
+	return desk->worker;
 }
 
 size_t
@@ -102,6 +118,10 @@ plugin_request_init(struct plugin_request *request)
 	buf_init(&request->answer_data, SIZE_MAX);
 	buf_init(&request->answer_username, SIZE_MAX);
 	buf_init(&request->answer_client_id, SIZE_MAX);
+	buf_init(&request->answer_prefix, SIZE_MAX);
+	request->answer_delay_ms = 0;
+	request->by = NULL;
+	request->run = NULL;
 }
 
 void
@@ -110,6 +130,7 @@ plugin_request_fini(struct plugin_request *request)
 	buf_fini_wiped(&request->answer_data);
 	buf_fini(&request->answer_username);
 	buf_fini(&request->answer_client_id);
+	buf_fini(&request->answer_prefix);
 }
 
 /* --- slots --- */
@@ -218,7 +239,10 @@ plugin_ask(
 	request->verdict = authority->ops->ask(authority, request);
 	if (request->verdict == PLUGIN_PENDING) {
 		request->timer.fn = on_deadline;
-		timer_set(desk->worker, &request->timer, context_current->mono_ms + timeout_ms);
+		if (timeout_ms >= 0) {
+			timer_set(
+			    desk->worker, &request->timer, context_current->mono_ms + timeout_ms);
+		}
 	} else {
 		struct slot *slot = slot_of(desk, request->number);
 
@@ -237,6 +261,12 @@ plugin_end(struct plugin_request *request, void (*free_fn)(struct plugin_request
 		return;
 	}
 	timer_clear(request->desk->worker, &request->timer);
+	if (request->authority->ops->leave != NULL) {
+		request->authority->ops->leave(request->authority, request);
+		give_slot(request->desk, slot);
+		free_fn(request);
+		return;
+	}
 	slot->free_fn = free_fn;
 	if (!request->timed_out && request->authority->ops->cancel != NULL) {
 		request->authority->ops->cancel(request->authority, request->number);
@@ -244,6 +274,19 @@ plugin_end(struct plugin_request *request, void (*free_fn)(struct plugin_request
 }
 
 /* --- answers --- */
+
+void
+plugin_answer(struct plugin_request *request, enum plugin_verdict verdict)
+{
+	struct slot *slot = slot_of(request->desk, request->number);
+
+	timer_clear(request->desk->worker, &request->timer);
+	if (!err_impossible(slot == NULL)) {
+		give_slot(request->desk, slot);
+	}
+	request->verdict = verdict;
+	request->done(request);
+}
 
 static void
 take_answer(struct plugin_request *request, const struct plugin_answer *answer)

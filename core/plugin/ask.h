@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What conn and route ask before they let something happen, and how an answer that comes later
- * finds them again (flow 7). In this issue's house an authority is one object behind a table of
- * functions (the tests have one that answers at once, later, out of order, on a foreign thread, or
- * never); the chains of loaded plugins will stand behind the same table.
+ * finds them again (flow 7). An authority is one object behind a table of functions: a chain of
+ * loaded plugins (chain.h), or that of the tests, which answers at once, later, out of order, on a
+ * foreign thread, or never.
  *
  * A question is a struct plugin_request that the asker embeds in an object of its own on the heap.
  * The authority returns a verdict, or PLUGIN_PENDING and later calls plugin_complete with the
@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/ref.h"
 #include "loop/timer.h"
 #include "msg/client.h"
 #include "msg/draft.h"
@@ -79,6 +80,9 @@ struct plugin_request {
 					plugin_request_fini */
 	struct buf answer_username;  /* ACCEPT: the principal, where it differs from the claim */
 	struct buf answer_client_id; /* ACCEPT: replaces the client id */
+	struct buf answer_prefix;    /* ACCEPT: put behind the mount point, before every topic */
+	uint32_t answer_delay_ms;    /* DENY of a login: hold the answer back so long at least */
+	const char *by; /* the instance that decided, or NULL; lives as long as the set */
 
 	/* The desk's. */
 	uint64_t number; /* 0: not open */
@@ -88,7 +92,8 @@ struct plugin_request {
 	 * the authority frees or goes on with the one it was given, and NULL is none. */
 	void *exchange;
 	struct plugin_authority *authority;
-	struct timer timer; /* the deadline */
+	struct plugin_run *run; /* a chain's own: how far it has got with this */
+	struct timer timer;     /* the deadline */
 };
 
 /* What a foreign thread answers with; copied by plugin_complete. */
@@ -114,6 +119,9 @@ struct plugin_authority_ops {
 	    struct plugin_authority *authority, struct plugin_request *request);
 	/* A hint: nobody waits for this number any more. The answer is still due once. */
 	void (*cancel)(struct plugin_authority *authority, uint64_t number);
+	/* In place of it, where the authority keeps nothing of the asker's: it lets go of the
+	 * request in this call, and no answer is due. */
+	void (*leave)(struct plugin_authority *authority, struct plugin_request *request);
 	void (*exchange_free)(struct plugin_authority *authority, void *exchange);
 	/* On a worker, any, inside a TLS handshake. Must not block. The key of this PSK identity
 	 * into `key`; its length, or <= 0 when there is none. NULL: it has no keys. */
@@ -123,8 +131,9 @@ struct plugin_authority_ops {
 
 struct plugin_authority {
 	const struct plugin_authority_ops *ops;
-	bool may_wait;              /* may answer PENDING */
-	int64_t timeout_ms;         /* then the answer is DENY 0x83; 0: 5 s */
+	bool may_wait; /* may answer PENDING */
+	int64_t
+	    timeout_ms; /* then the answer is DENY 0x83; 0: 5 s; negative: it sees to that itself */
 	const char *const *methods; /* Authentication Methods it knows; NULL ends; NULL: none */
 };
 
@@ -134,6 +143,9 @@ struct plugin_set {
 	struct plugin_authority *authenticate;
 	struct plugin_authority *authorize; /* PUBLISH, WILL, SUBSCRIBE */
 	struct plugin_authority *intercept;
+	bool judges_receive; /* the authorizer wants to see each delivery: plugin_may_receive */
+	bool is_counted;     /* it has references (chain.h); else it outlives all who use it */
+	struct ref ref;
 };
 
 static inline bool
@@ -163,6 +175,10 @@ enum plugin_verdict plugin_ask(
  * ends here.
  */
 void plugin_end(struct plugin_request *request, void (*free_fn)(struct plugin_request *request));
+
+/* On the asker's worker, by the authority: the answer to a request that is PENDING, whose answer's
+ * members it has filled. */
+void plugin_answer(struct plugin_request *request, enum plugin_verdict verdict);
 
 /* Frees the answers. */
 void plugin_request_fini(struct plugin_request *request);

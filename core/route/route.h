@@ -35,8 +35,8 @@ struct route_desk *route_desk_new(struct route_house *house, struct worker *work
 void route_desk_set_table(struct route_desk *desk, struct session_table *table);
 extern const struct session_route_ops route_session_ops; /* arg: struct route_desk */
 
-/* Whom wills are asked about: the set of a listener by name (NULL name or unknown: the default).
- * Given by the broker. */
+/* Whom wills are asked about: the set of a listener by name (unknown: the default), with a
+ * reference that route gives back. Any worker. Given by the broker. */
 typedef const struct plugin_set *route_set_fn(void *arg, struct bytes listener);
 void route_house_set_plugins(struct route_house *house, route_set_fn *fn, void *arg);
 

@@ -5,6 +5,7 @@
  */
 #include "base/counter.h"
 #include "base/mem.h"
+#include "plugin/chain.h"
 #include "route/batch.h"
 #include "route/route_int.h"
 #include "wire/topic_name.h"
@@ -94,6 +95,7 @@ route_will(void *arg, struct session_table *table, struct session *session, stru
 				  : NULL;
 	struct open_will *open = mem_zalloc(sizeof(*open));
 	struct route_publication *publication = &open->publication;
+	enum route_status status;
 
 	(void)table;
 	open->client = msg_client_ref(client);
@@ -110,7 +112,10 @@ route_will(void *arg, struct session_table *table, struct session *session, stru
 	plugin_request_init(&publication->request);
 	/* A will is not refused because the store fails: its rows wait, as all that was routed
 	 * before does. */
-	if (route_publish(desk, publication) == ROUTE_PENDING) {
+	status = route_publish(desk, publication);
+	/* While a question is open its chain has a reference. */
+	plugin_set_unref(&set);
+	if (status == ROUTE_PENDING) {
 		list_append(&desk->wills, &open->link);
 		return SESSION_WILL_PENDING;
 	}

@@ -18,14 +18,14 @@ done
 shift $((OPTIND - 1))
 
 cc=${CC:-cc}
-cflags="-std=c11 -D_GNU_SOURCE -O1 -g -I$src/core -I$src/tests"
+cflags="-std=c11 -D_GNU_SOURCE -O1 -g -I$src/core -I$src/include -I$src/tests -DPACKAGE_VERSION=\"sim\""
 
 # The rooms as the simulator links them.
 sources() {
-	for room in base wire msg loop topic store transport session peer route conn conf; do
+	for room in base wire msg loop topic store transport session peer plugin route conn conf; do
 		ls "$src/core/$room"/*.c
 	done | grep -v loop/loop_event.c
-	ls "$src"/core/plugin/ask.c "$src"/core/broker/house.c "$src"/tests/sim/*.c
+	ls "$src"/core/broker/house.c "$src"/tests/sim/*.c
 }
 
 object() {

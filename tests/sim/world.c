@@ -103,6 +103,15 @@ world_draw(struct world *world, struct sim *sim)
 
 /* --- life --- */
 
+static const struct plugin_set *
+set_of(void *arg, struct bytes listener)
+{
+	const struct world *world = arg;
+
+	(void)listener;
+	return &world->plugins;
+}
+
 void
 world_start(struct world *world)
 {
@@ -117,7 +126,8 @@ world_start(struct world *world)
 	    &(struct broker_house_options){
 		.engine =
 		    world->disk != NULL ? store_engine_mem_new(world->disk, &world->engine) : NULL,
-		.plugins = &world->plugins,
+		.set_of = set_of,
+		.set_arg = world,
 		.move_always = world->move_always,
 		.max_memory = world->max_memory,
 		.max_transit = world->max_transit,

@@ -81,8 +81,16 @@ class CoreFiles:
         return None
 
 
+def is_shared(srcdir, path, header):
+    target = (path.parent / header).resolve()
+    folder = target.parent
+    return (target.is_file() and folder.parent == (srcdir / "plugins").resolve()
+            and not (folder / "Makefile.inc").exists())
+
+
 def plugin_problems(srcdir, folder, path):
-    """A plugin may include <avocet/*>, libraries, and quoted files of its own folder."""
+    """A plugin may include <avocet/*>, libraries, quoted files of its own folder, and as "../NAME/x.h"
+    those of a folder that is no plugin (it has no Makefile.inc): sources that several compile in."""
     where = path.relative_to(srcdir).as_posix()
     core = srcdir / "core"
     for line, header, quoted in includes_of(path):
@@ -90,6 +98,8 @@ def plugin_problems(srcdir, folder, path):
         if header is None:
             problem = "an include must name its header, not a macro"
         elif quoted and (below(folder, folder / header) or below(folder, path.parent / header)):
+            continue
+        elif quoted and is_shared(srcdir, path, header):
             continue
         elif below(core, core / header) or below(core, path.parent / header):
             problem = f'"{header}" is a header of core/: a plugin sees <avocet/*> only'

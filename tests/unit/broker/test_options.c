@@ -274,19 +274,27 @@ static void
 what_is_not_built_is_refused_at_its_place(void **state)
 {
 	(void)state;
-	assert_errors("plugins: [{name: a, module: b}]",
-	    "a:1:11: plugins[0]: plugins are not built into this version\n");
-	assert_errors("chains: {default: {authorize: [rules]}}",
-	    "a:1:32: chains.default.authorize[0]: plugins are not built into this version\n");
-	assert_errors("chains: {x: {intercept: [{use: y, control: required}]}}",
-	    "a:1:26: chains.x.intercept[0]: plugins are not built into this version\n");
-	assert_errors("listeners: [{authenticate: [users]}]",
-	    "a:1:29: listeners[0].authenticate[0]: plugins are not built into this version\n");
 	assert_errors("links: {x: {}}", "a:1:9: links.x: links are not built into this version\n");
 	assert_errors("store: db", "a:1:8: store: a store is not built into this version\n");
 	assert_errors("durability: {interval: 1s}",
 	    "a:1:24: durability.interval: commits at an interval are not built into this "
 	    "version\n");
+}
+
+static void
+plugins_and_chains_must_name_what_is_there(void **state)
+{
+	(void)state;
+	assert_errors("broker: {plugin_dir: /no}\nplugins: [{name: a, module: b}]",
+	    "a:2:29: plugins[0].module: /no/b.so: No such file or directory\n");
+	assert_errors("plugins: [{name: 'a b', module: b}]",
+	    "a:1:18: plugins[0].name: must consist of letters, digits, dashes and underscores\n");
+	assert_errors("chains: {default: {authorize: [rules]}}",
+	    "a:1:32: chains.default.authorize[0]: there is no plugin instance \"rules\"\n");
+	assert_errors("chains: {x: {intercept: [{use: y, control: required}]}}",
+	    "a:1:26: chains.x.intercept[0]: there is no plugin instance \"y\"\n");
+	assert_errors("listeners: [{authenticate: [users]}]",
+	    "a:1:29: listeners[0].authenticate[0]: there is no plugin instance \"users\"\n");
 }
 
 static void
@@ -545,6 +553,7 @@ main(void)
 	    cmocka_unit_test(v_logs_everything),
 	    cmocka_unit_test(budgets_follow_from_the_machine),
 	    cmocka_unit_test(what_is_not_built_is_refused_at_its_place),
+	    cmocka_unit_test(plugins_and_chains_must_name_what_is_there),
 	    cmocka_unit_test(harmless_defaults_may_be_written),
 	    cmocka_unit_test(what_is_wrong_with_tls_has_its_place),
 	    cmocka_unit_test(paths_of_certificates_begin_beside_the_file),

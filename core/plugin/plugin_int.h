@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of plugin share. */
+#ifndef PLUGIN_PLUGIN_INT_H
+#define PLUGIN_PLUGIN_INT_H
+
+#include <avocet/avocet_auth.h>
+#include <avocet/avocet_message.h>
+#include <avocet/avocet_plugin.h>
+#include <avocet/avocet_runtime.h>
+#include <stdatomic.h>
+
+#include "base/cond.h"
+#include "base/list.h"
+#include "base/lock.h"
+#include "base/ref.h"
+#include "base/thread.h"
+#include "base/vec.h"
+#include "loop/mailbox.h"
+#include "loop/timer.h"
+#include "loop/worker.h"
+#include "msg/msg.h"
+#include "plugin/ask.h"
+#include "plugin/chain.h"
+#include "plugin/host.h"
+#include "plugin/load.h"
+
+struct plugin_call;
+struct plugin_pool;
+
+/* What an instance did that it must not. */
+enum plugin_fault {
+	PLUGIN_FAULT_TWICE,  /* answered what was answered, or never asked */
+	PLUGIN_FAULT_NEVER,  /* did not give a question back until the end */
+	PLUGIN_FAULT_THREAD, /* called on a wrong thread */
+	PLUGIN_FAULT_LATE,   /* did not answer in time */
+	PLUGIN_FAULT_STALL,  /* blocked a worker */
+	PLUGIN_FAULT_VALUE,  /* answered with something that is no answer */
+	PLUGIN_FAULT_COUNT
+};
+
+enum plugin_state {
+	PLUGIN_MADE,     /* created, its configuration is in force */
+	PLUGIN_STARTING, /* start() was PENDING */
+	PLUGIN_SERVING,
+	PLUGIN_FAILED,
+	PLUGIN_DRAINING,
+	PLUGIN_STOPPED,
+};
+
+/* A text list of a plugin, copied. References: who uses it. */
+struct plugin_words {
+	struct ref ref;
+	size_t count;
+	const char *items[]; /* ends with NULL; the texts lie behind */
+};
+
+struct plugin_words *plugin_words_new(const char *const *items);
+void plugin_words_unref(struct plugin_words **words);
+
+/*
+ * The time between two commits. Who may look at what was in force then holds a reference; the last
+ * one to go sends main to retire it.
+ */
+struct plugin_era {
+	struct ref ref;
+	struct avocet_self *self; /* borrowed: it does not end before its eras */
+	struct plugin_config *config;
+	void *old; /* what the commit that ended it took out of use */
+	struct list_link link;
+	struct mail mail;
+};
+
+void plugin_era_unref(struct plugin_era **era);
+/* Main: the next era, with this configuration (whose reference it takes); old: what the commit took
+ * out of use. */
+void plugin_era_begin(struct avocet_self *self, struct plugin_config *config, void *old);
+/* Main: retires it, whoever still looks. */
+void plugin_era_end(struct plugin_era *era);
+
+/* An entry of `plugins:` that lives. Main's, but for what says otherwise. */
+struct avocet_self {
+	struct ref ref; /* the house, sets, calls, exchanges */
+	struct plugin_house *house;
+	const struct plugin_module *module;
+	const avocet_lifecycle *lifecycle; /* a full-size copy */
+	avocet_lifecycle lifecycle_copy;
+	struct plugin_instance_options options;
+	char *name;
+	void *inst;
+	_Atomic int state;          /* enum plugin_state; any thread */
+	_Atomic int64_t open_count; /* calls that are out */
+	_Atomic uint64_t question_count;
+	_Atomic uint64_t faults[PLUGIN_FAULT_COUNT];
+	_Atomic int64_t said_at_ms[PLUGIN_FAULT_COUNT]; /* when it was logged last; 0: never */
+	struct plugin_pool *pool, *serial;              /* NULL: no service wants it */
+
+	/* Full-size copies of the vtables, of what this host knows; struct_size 0: not offered. */
+	avocet_authenticator authenticator;
+	avocet_authorizer authorizer;
+	avocet_interceptor interceptor;
+
+	/* What chains that are built from now on see. */
+	struct plugin_words *methods;      /* never NULL with an authenticator */
+	struct plugin_words *filters;      /* NULL: all */
+	struct plugin_words *next_methods; /* set during prepare, until commit or abort */
+	struct plugin_words *next_filters;
+	bool has_next_filters;
+	uint32_t actions, next_actions; /* AVOCET_DO_* */
+	bool has_created;
+	bool is_preparing;
+	bool is_prepared; /* next waits for commit or abort */
+	bool is_new;      /* made by this change */
+	bool is_lost;     /* a thread hangs in it: it is never freed */
+	struct plugin_instance_options next_options;
+	int64_t start_end_ms;
+
+	void *next; /* prepared */
+	struct plugin_config *next_config;
+	/* What is in force. Main replaces it under the lock of eras; calls take a reference. */
+	struct plugin_era *era;
+	struct lock era_lock;
+	struct list eras; /* those that still stand */
+
+	struct list_link link; /* of the house's instances, or of those that go */
+	struct timer timer;    /* the start's, or the end's */
+	struct mail gone;      /* the last reference but the house's went */
+	_Atomic bool gone_is_posted;
+	struct mail news; /* ready() or fail() said something */
+	_Atomic int news_status;
+	_Atomic bool has_news;
+	struct lock lock; /* guards the text */
+	char text[256];
+	_Atomic bool wants_end; /* no configuration names it any more */
+
+	struct list threads; /* of its own */
+	struct list timers;
+	uint64_t next_timer;
+};
+
+static inline bool
+plugin_is_serving(const struct avocet_self *self)
+{
+	return atomic_load_explicit(&self->state, memory_order_acquire) == PLUGIN_SERVING;
+}
+
+/* Any thread: counts it, and logs it with the sentence, at most once in ten seconds per kind. */
+void plugin_fault(struct avocet_self *self, enum plugin_fault fault, const char *sentence);
+
+struct avocet_self *plugin_ref(struct avocet_self *self);
+void plugin_unref(struct avocet_self *self);
+
+struct plugin_house {
+	struct plugin_house_options options;
+	avocet_host host; /* what plugins are given */
+	struct list instances;
+	struct list going;      /* no configuration names them; they end when nobody needs them */
+	_Atomic uint32_t epoch; /* of grants: those of another one do not count */
+	struct plugin_start *start;
+	struct mail flush_mail;
+	_Atomic bool flush_is_posted;
+	_Atomic bool flush_rechecks;
+	bool is_stopping;
+};
+
+/* --- client.c: what plugins see of a client --- */
+
+/* A remembered answer. */
+struct plugin_answer_kept {
+	uint8_t verdict; /* 0: none kept; else enum plugin_verdict */
+	uint8_t reason;
+	uint8_t max_qos;
+};
+
+struct plugin_client {
+	struct msg_client_more more; /* first */
+	avocet_client_info info;
+	struct plugin_grants *grants; /* NULL: none yet */
+	uint8_t *copy;                /* what info points to beside the client's own texts */
+	avocet_prop *props;
+};
+
+/* Own thread: the client's, made at need. */
+struct plugin_client *plugin_client_of(struct msg_client *client);
+
+/* --- grants.c: own thread of the client --- */
+
+enum plugin_cover { PLUGIN_COVER_TOPIC, PLUGIN_COVER_FILTER };
+
+struct plugin_grants;
+void plugin_grants_free(struct plugin_grants **grants);
+struct plugin_answer_kept plugin_grants_find(struct plugin_grants *grants, uint32_t epoch,
+    uint32_t action, struct bytes topic, int64_t now_ms);
+void plugin_grants_keep(struct plugin_grants **grants, size_t max, uint32_t epoch, uint32_t action,
+    enum plugin_cover cover, struct bytes text, struct plugin_answer_kept kept, int64_t until_ms);
+
+/* --- edit.c --- */
+
+struct avocet_edit {
+	struct msg_draft *draft;   /* changed in place; NULL: noted in the members below */
+	avocet_msg *msg;           /* what the interceptors after it see of it */
+	struct bytes props_before; /* the block, where nothing is changed in place */
+	struct buf topic, payload, props;
+	bool has_topic, has_payload, has_props, has_retain, retain;
+	uint8_t reason;
+};
+
+extern const avocet_message_api plugin_message_api;
+void plugin_edit_init(struct avocet_edit *edit, struct msg_draft *draft, avocet_msg *msg);
+void plugin_edit_fini(struct avocet_edit *edit);
+/* Lays what was noted on the draft. 0 or ERR_NOMEM. */
+int plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft);
+/* Properties of a block as plugins see them, into `out` (NULL: only counted). */
+size_t plugin_props_view(struct bytes block, avocet_prop *out);
+
+/* --- call.c: one question to one instance --- */
+
+enum plugin_service { PLUGIN_AUTHENTICATOR, PLUGIN_AUTHORIZER, PLUGIN_INTERCEPTOR };
+
+/* What came back; a plugin's answer, copied. */
+struct plugin_reply {
+	int32_t verdict; /* AVOCET_* */
+	uint8_t reason;
+	uint32_t delay_ms;
+	struct buf data, username, client_id, prefix;
+	void *exchange;
+	VEC(avocet_grant) grants; /* the covers point into `covers` */
+	struct buf covers;
+};
+
+void plugin_reply_init(struct plugin_reply *reply);
+void plugin_reply_fini(struct plugin_reply *reply);
+
+struct plugin_call {
+	uint64_t number;
+	struct plugin_desk *desk;
+	struct avocet_self *self; /* a reference */
+	enum plugin_service service;
+	/* Guarded by the lock of the calls. */
+	void (*done)(struct plugin_call *call, void *arg); /* NULL: nobody waits */
+	void *arg;
+	bool is_answered;
+	bool is_mailed;
+	bool in_call; /* its worker is inside the plugin's function */
+
+	struct mail mail;
+	struct plugin_reply reply;
+
+	/* The input, as the plugin sees it, and what it points to. */
+	struct msg_client *client; /* a reference */
+	struct plugin_era *era;    /* a reference */
+	union {
+		avocet_auth_in auth;
+		avocet_authz_in authz;
+	} in;
+	avocet_msg msg;
+	struct msg *kept; /* what msg points to; NULL: none */
+	avocet_access *items;
+	avocet_prop *props;
+	struct avocet_edit edit;
+	struct buf texts; /* wiped */
+	void *state;      /* of an exchange of AUTH: in.auth.exchange; NULL: none, or taken back */
+
+	/* The pool's, guarded by its lock. */
+	struct plugin_pool *pool; /* constant; NULL: its worker asks */
+	struct list_link pool_link;
+	struct plugin_strand *strand; /* while it waits */
+	struct plugin_seat *seat;     /* that took it */
+};
+
+struct plugin_calls;
+struct plugin_calls *plugin_calls_new(void);
+/* After loop_join: what never came back is a fault. */
+void plugin_calls_free(struct plugin_calls **calls);
+
+/* A call without input. Own thread of the desk. */
+struct plugin_call *plugin_call_new(struct plugin_desk *desk, struct avocet_self *self,
+    enum plugin_service service, struct msg_client *client);
+/* Asks. True: reply is the answer; the caller ends the call. False: done follows. */
+bool plugin_call_put(
+    struct plugin_call *call, void (*done)(struct plugin_call *call, void *arg), void *arg);
+/* Nobody waits any more; or the answer was looked at. The call goes when it has come back. */
+void plugin_call_end(struct plugin_call *call);
+/* Calls the plugin: on a worker, or on a thread of the pool. */
+int32_t plugin_call_run(struct plugin_call *call);
+
+/* Any thread: takes the right to answer; NULL: it may not (and *status_out says what it is told).
+ * The caller fills reply, then gives it to plugin_call_reply. */
+struct plugin_call *plugin_call_take(
+    struct avocet_self *self, uint64_t number, enum plugin_service service, int32_t *status_out);
+int32_t plugin_call_reply(struct plugin_call *call);
+
+struct plugin_calls *plugin_desk_calls(struct plugin_desk *desk);
+struct worker *plugin_desk_worker(struct plugin_desk *desk);
+
+/* --- answer.c: the host interfaces avocet.auth/0 --- */
+extern const avocet_auth_api plugin_auth_api;
+void plugin_copy_auth(struct plugin_reply *reply, const avocet_auth_out *out);
+void plugin_copy_grants(struct plugin_reply *reply, const avocet_grant *grants, size_t n);
+
+/* --- pool.c --- */
+enum plugin_late {
+	PLUGIN_LATE_NEVER_RAN, /* it was taken out of the queue, and is the caller's */
+	PLUGIN_LATE_RUNNING,   /* a thread is inside the plugin's function */
+	PLUGIN_LATE_ASKED,     /* the function has returned PENDING */
+};
+/* 0 or ERR_IO: no threads. */
+struct plugin_pool *plugin_pool_new(struct avocet_self *self, unsigned threads, size_t queue);
+int plugin_pool_start(struct plugin_pool *pool);
+/* False: too many wait, or all its threads hang. */
+bool plugin_pool_put(struct plugin_pool *pool, struct plugin_call *call);
+/* Own thread of the call's desk: nobody waits for it. */
+enum plugin_late plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call);
+/* Ends its threads. False: one hangs in the plugin; it is left to itself, and so is all it may
+ * touch: the pool, its instance, the calls. */
+bool plugin_pool_free(struct plugin_pool **pool);
+
+/* --- stall.c --- */
+/* Around each call of a plugin's function on a worker. */
+int64_t plugin_enter(struct avocet_self *self);
+void plugin_leave(struct avocet_self *self, int64_t entered_ns, const char *function);
+
+/* --- runtime.c --- */
+extern const avocet_runtime_api plugin_runtime_api;
+/* Main: joins its threads, says which hangs (then false); clears its timers. */
+bool plugin_runtime_end(struct avocet_self *self);
+
+/* --- config.c --- */
+extern const avocet_conf_api plugin_conf_api;
+const avocet_conf *plugin_config_abi(const struct plugin_config *config);
+/* Is the schema that a module declares well-formed? False: why. */
+bool plugin_config_check(const avocet_plugin *descriptor, char *why, size_t why_size);
+
+/* --- offer.c --- */
+void plugin_offer_host(avocet_host *host, unsigned workers);
+extern const struct plugin_interface {
+	const char *id;
+	const void *table;
+} plugin_interfaces[];
+
+#endif
