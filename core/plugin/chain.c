@@ -49,6 +49,7 @@ on_deadline(struct worker *worker, struct timer *timer)
 	counter_add(COUNTER_QUESTIONS_TIMED_OUT, 1);
 	plugin_fault(member->self, PLUGIN_FAULT_LATE, "did not answer in time");
 	run->call = NULL;
+	call->is_overdue = true;
 	plugin_call_end(call);
 	go_on(run, run->chain->kind->fail(run, member, WIRE_REASON_IMPLEMENTATION_SPECIFIC_ERROR));
 }

@@ -295,6 +295,14 @@ plugin_config_place(struct arena *arena, const struct conf_place *place)
 	return arena_text(arena, bytes_of(text));
 }
 
+static void
+free_refused(void *arg)
+{
+	struct plugin_config *config = arg;
+
+	plugin_config_unref(&config);
+}
+
 struct plugin_config *
 plugin_config_bind(struct conf *conf, const struct plugin_module *module,
     const struct conf_node *node, const char *path, const char *data_dir)
@@ -325,7 +333,9 @@ plugin_config_bind(struct conf *conf, const struct plugin_module *module,
 	good = conf_bind_struct(&bind, &own->shape->schema, own->node, place, target);
 	conf_bind_fini(&bind);
 	if (!good) {
-		plugin_config_unref(&config);
+		/* The errors name files by what stands in it. */
+		conf_on_free(conf, free_refused, config);
+		config = NULL;
 	}
 	return config;
 }

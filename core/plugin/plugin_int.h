@@ -240,7 +240,8 @@ struct plugin_call {
 	void *arg;
 	bool is_answered;
 	bool is_mailed;
-	bool in_call; /* its worker is inside the plugin's function */
+	bool is_overdue; /* its worker's: it was not answered in time */
+	bool in_call;    /* its worker is inside the plugin's function */
 
 	struct mail mail;
 	struct plugin_reply reply;

@@ -30,7 +30,8 @@ struct plugin_seat {
 	struct thread *thread;
 	uint64_t number; /* of the call; 0: none */
 	struct plugin_strand *strand;
-	bool is_late; /* nobody waits for it */
+	bool is_late; /* it is past its time */
+	bool is_left; /* nobody waits for it, which may be no fault of the plugin's */
 };
 
 struct plugin_pool {
@@ -126,6 +127,7 @@ take(struct plugin_pool *pool, struct plugin_seat *seat)
 	seat->number = call->number;
 	seat->strand = strand;
 	seat->is_late = false;
+	seat->is_left = false;
 	pool->queued--;
 	pool->said_full = pool->said_full && pool->queued > pool->queue_max / 2;
 	return call;
@@ -245,6 +247,27 @@ plugin_pool_put(struct plugin_pool *pool, struct plugin_call *call)
 	return !is_hung && !is_full;
 }
 
+static void
+mark_late(struct plugin_pool *pool, struct plugin_seat *seat)
+{
+	pool->hung += !seat->is_late;
+	seat->is_late = true;
+}
+
+/* A call has waited in the queue for all its time: what nobody waits for on the threads' side has
+ * lasted as long, and is not waited for either. */
+static void
+mark_left(struct plugin_pool *pool)
+{
+	for (unsigned i = 0; i < pool->seat_count; i++) {
+		struct plugin_seat *seat = &pool->seats[i];
+
+		if (seat->number != 0 && seat->is_left) {
+			mark_late(pool, seat);
+		}
+	}
+}
+
 enum plugin_late
 plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call)
 {
@@ -252,8 +275,10 @@ plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call)
 
 	lock_take(&pool->lock);
 	if (call->seat != NULL && call->seat->number == call->number) {
-		pool->hung += !call->seat->is_late;
-		call->seat->is_late = true;
+		call->seat->is_left = true;
+		if (call->is_overdue) {
+			mark_late(pool, call->seat);
+		}
 		late = PLUGIN_LATE_RUNNING;
 	} else if (list_is_linked(&call->pool_link)) {
 		struct plugin_strand *strand = call->strand;
@@ -265,6 +290,9 @@ plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call)
 			list_remove(&strand->ready_link);
 		}
 		drop_if_idle(pool, strand);
+		if (call->is_overdue) {
+			mark_left(pool);
+		}
 		late = PLUGIN_LATE_NEVER_RAN;
 	}
 	lock_give(&pool->lock);
