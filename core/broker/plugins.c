@@ -78,8 +78,9 @@ bind_plugin(struct conf *conf, const struct broker_options *options, size_t i)
 			    "plugins[%zu] has this name already", k);
 		}
 	}
-	plugin->opened =
-	    plugin_module_open(options->broker.plugin_dir, plugin->module, why, sizeof(why));
+	plugin->opened = plugin_module_open(
+	    options->broker.plugin_dir[0] != '\0' ? options->broker.plugin_dir : AVOCET_PLUGIN_DIR,
+	    plugin->module, why, sizeof(why));
 	if (plugin->opened == NULL) {
 		(void)snprintf(path, sizeof(path), "plugins[%zu].module", i);
 		conf_fail(conf, child(node, "module"), path, "%s", why);

@@ -35,6 +35,7 @@ const void *plugin_module_service(const struct plugin_module *module, const char
 
 /* Appends what it is and offers, in lines of text. */
 void plugin_module_describe(const struct plugin_module *module, struct buf *out);
+void plugin_module_describe_json(const struct plugin_module *module, struct buf *out);
 /* Appends the manual of its configuration. */
 void plugin_module_manual(const struct plugin_module *module, struct buf *out);
 /* Looks for what the ABI's rules forbid but loading forgives; appends a line for each finding and

@@ -210,7 +210,7 @@ typedef struct avocet_tool_in {
 	uint32_t flags;         /* AVOCET_TOOL_* */
 	const avocet_str *args; /* The words behind the command's name. */
 	size_t n_args;
-	/* Prints to standard output or standard error; no newline is added. */
+	/* Prints a line to standard output or standard error; the newline is added. */
 	void (*out)(void *arg, const char *text, size_t n);
 	void (*err)(void *arg, const char *text, size_t n);
 	/* Asks for a password: from the terminal (twice, if `confirm`), or from where --stdin or

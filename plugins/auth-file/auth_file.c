@@ -383,7 +383,7 @@ static const char *const needs[] = {AVOCET_HOST_CONF, AVOCET_HOST_AUTH, AVOCET_H
 #define RELOAD AVOCET_CONF_RELOADABLE
 static const avocet_conf_item items[] = {
     {"file", AVOCET_CONF_PATH, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL,
-	"the users file; see avocet-users(5)", NULL, 0, 0},
+	"the users file; see avocet-auth-file(8)", NULL, 0, 0},
     {"check_interval", AVOCET_CONF_DURATION, RELOAD, "2s", "0..1h",
 	"how often the file is looked at for changes; 0 = on reload only", NULL, 0, 0},
     {"unknown_user", AVOCET_CONF_ENUM, RELOAD, "deny", "deny|defer",
