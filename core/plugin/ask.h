@@ -143,7 +143,7 @@ struct plugin_set {
 	struct plugin_authority *authenticate;
 	struct plugin_authority *authorize; /* PUBLISH, WILL, SUBSCRIBE */
 	struct plugin_authority *intercept;
-	bool judges_receive; /* the authorizer wants to see each delivery: plugin_may_receive */
+	bool judges_receive; /* an authorizer may want to see each delivery: plugin_may_receive */
 	bool is_counted;     /* it has references (chain.h); else it outlives all who use it */
 	struct ref ref;
 };

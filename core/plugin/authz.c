@@ -430,7 +430,7 @@ put(struct plugin_run *run, struct plugin_member *member)
 			request->items[i].reason = OPEN;
 		}
 	}
-	if ((member->actions & action_of(request)) == 0) {
+	if (!plugin_judges(member->self, action_of(request))) {
 		return fold_alike(run, member,
 		    &(avocet_grant){.verdict = AVOCET_DEFER,
 			.max_qos = 2,
@@ -473,8 +473,8 @@ plugin_may_receive(const struct plugin_set *set, struct msg_client *client, stru
 		struct avocet_self *self = member->self;
 		int32_t verdict = AVOCET_ERROR;
 
-		if ((member->actions & AVOCET_DO_RECEIVE) == 0 ||
-		    self->authorizer.may_receive == NULL) {
+		if (self->authorizer.may_receive == NULL ||
+		    !plugin_judges(self, AVOCET_DO_RECEIVE)) {
 			continue;
 		}
 		any = true;

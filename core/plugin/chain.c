@@ -275,12 +275,9 @@ chain_new(struct plugin_set *set, const struct plugin_set_options *all,
 		    .is_required = from->is_required,
 		    .defers_errors = from->defers_errors,
 		    .timeout_ms = from->timeout_ms,
-		    .actions =
-			from->self->is_prepared ? from->self->next_actions : from->self->actions,
 		    .words = words_of(from->self, kind->service)};
 		chain->is_inline = chain->is_inline && is_inline(from->self, kind->service);
 		chain->all_required = chain->all_required && from->is_required;
-		chain->actions |= chain->members[i].actions;
 	}
 	chain->authority.may_wait = !chain->is_inline;
 	if (kind->service == PLUGIN_AUTHENTICATOR) {
@@ -317,7 +314,9 @@ plugin_set_new(const struct plugin_set_options *options)
 	set->authorize = chain_new(set, options, &options->authorize, &plugin_authz);
 	set->intercept = chain_new(set, options, &options->intercept, &plugin_intercept);
 	authorize = (const struct plugin_chain *)(void *)set->authorize;
-	set->judges_receive = authorize != NULL && (authorize->actions & AVOCET_DO_RECEIVE) != 0;
+	for (size_t i = 0; authorize != NULL && i < authorize->count; i++) {
+		set->judges_receive |= authorize->members[i].self->authorizer.may_receive != NULL;
+	}
 	return set;
 }
 

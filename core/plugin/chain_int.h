@@ -14,7 +14,6 @@ struct plugin_member {
 	bool is_required;
 	bool defers_errors;
 	int64_t timeout_ms;
-	uint32_t actions;           /* AVOCET_DO_* */
 	struct plugin_words *words; /* methods or filters, as they were when the set was made; NULL:
 				       none or all */
 };
@@ -28,7 +27,6 @@ struct plugin_chain {
 	size_t max_grants;
 	bool is_inline; /* nobody ever answers later */
 	bool all_required;
-	uint32_t actions; /* AVOCET_DO_* that some member judges */
 	size_t count;
 	struct plugin_member members[];
 };

@@ -297,41 +297,6 @@ find(struct plugin_house *house, const char *name, const struct plugin_module *m
 	return NULL;
 }
 
-static void
-say_error(const avocet_error *error, const char *step, const char *name, char *why, size_t why_size)
-{
-	char text[sizeof(error->text)];
-
-	memcpy(text, error->text, sizeof(text));
-	text[sizeof(text) - 1] = '\0';
-	(void)snprintf(why, why_size, "plugin %s: %s", name, text[0] != '\0' ? text : step);
-}
-
-static bool
-prepare(struct avocet_self *self, struct plugin_config *config, char *why, size_t why_size)
-{
-	avocet_error error = {0};
-	int32_t status;
-
-	plugin_config_unref(&self->next_config);
-	self->next_config = plugin_config_ref(config);
-	self->next = NULL;
-	self->is_preparing = true;
-	self->next_actions = self->authorizer.actions;
-	self->has_next_filters = false;
-	status =
-	    self->lifecycle->prepare(self->inst, plugin_config_abi(config), &self->next, &error);
-	self->is_preparing = false;
-	if (status != AVOCET_OK) {
-		self->next = NULL;
-		say_error(&error, "it refuses its configuration", self->name, why, why_size);
-		plugin_config_unref(&self->next_config);
-		return false;
-	}
-	self->is_prepared = true;
-	return true;
-}
-
 static bool
 create(struct avocet_self *self, const struct plugin_instance_options *options, char *why,
     size_t why_size)
@@ -342,7 +307,7 @@ create(struct avocet_self *self, const struct plugin_instance_options *options, 
 	self->options = *options;
 	status = self->lifecycle->create(&self->house->host, self, &self->inst, &error);
 	if (status != AVOCET_OK) {
-		say_error(&error, "it cannot be made", self->name, why, why_size);
+		plugin_say_error(&error, "it cannot be made", self->name, why, why_size);
 		return false;
 	}
 	self->has_created = true;
@@ -369,16 +334,7 @@ plugin_house_want(struct plugin_house *house, const char *name, const struct plu
 	}
 	self->wants_end = false;
 	self->next_options = *options;
-	return prepare(self, config, why, why_size) ? self : NULL;
-}
-
-static void
-forget_next(struct avocet_self *self)
-{
-	plugin_words_unref(&self->next_methods);
-	plugin_words_unref(&self->next_filters);
-	self->has_next_filters = false;
-	self->is_prepared = false;
+	return plugin_prepare(self, config, why, why_size) ? self : NULL;
 }
 
 void
@@ -387,42 +343,12 @@ plugin_house_abort(struct plugin_house *house)
 	list_each (link, &house->instances) {
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
-		if (self->is_prepared && self->lifecycle->abort != NULL) {
-			self->lifecycle->abort(self->inst, self->next);
-		}
-		self->next = NULL;
-		plugin_config_unref(&self->next_config);
-		forget_next(self);
+		plugin_abort(self);
 		self->wants_end = false;
 		if (self->is_new) {
 			instance_free(self);
 		}
 	}
-}
-
-static void
-commit(struct avocet_self *self)
-{
-	void *old = NULL;
-
-	self->lifecycle->commit(self->inst, self->next, &old);
-	self->next = NULL;
-	plugin_era_begin(self, self->next_config, old);
-	self->next_config = NULL;
-	self->options = self->next_options;
-	self->actions = self->next_actions;
-	self->is_new = false;
-	if (self->next_methods != NULL) {
-		plugin_words_unref(&self->methods);
-		self->methods = self->next_methods;
-		self->next_methods = NULL;
-	}
-	if (self->has_next_filters) {
-		plugin_words_unref(&self->filters);
-		self->filters = self->next_filters;
-		self->next_filters = NULL;
-	}
-	forget_next(self);
 }
 
 void
@@ -432,7 +358,7 @@ plugin_house_commit(struct plugin_house *house)
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
 		if (self->is_prepared) {
-			commit(self);
+			plugin_commit(self);
 		} else if (self->wants_end) {
 			list_remove(&self->link);
 			list_append(&house->going, &self->link);
@@ -481,7 +407,7 @@ start(struct avocet_self *self)
 	if (status == AVOCET_OK) {
 		atomic_store_explicit(&self->state, PLUGIN_SERVING, memory_order_release);
 	} else if (status != AVOCET_PENDING) {
-		say_error(&error, "it cannot start", self->name, why, sizeof(why));
+		plugin_say_error(&error, "it cannot start", self->name, why, sizeof(why));
 		fail(self, why);
 	} else {
 		self->start_end_ms = context_current->mono_ms + self->options.start_timeout_ms;

@@ -98,11 +98,11 @@ note_symbol(const ElfW(Sym) * symbol, const char *name, struct plugin_exports *e
 {
 	unsigned bind = symbol->st_info >> 4;
 
-	if (symbol->st_shndx == SHN_UNDEF && bind == STB_GLOBAL && name != NULL) {
+	if (symbol->st_shndx == SHN_UNDEF && bind == STB_GLOBAL) {
 		buf_append(&exports->undefined, name, strlen(name) + 1);
 	}
 	if (symbol->st_shndx == SHN_UNDEF ||
-	    (bind != STB_GLOBAL && bind != STB_WEAK && bind != STB_GNU_UNIQUE) || name == NULL ||
+	    (bind != STB_GLOBAL && bind != STB_WEAK && bind != STB_GNU_UNIQUE) ||
 	    is_tool_name(name)) {
 		return;
 	}
@@ -142,9 +142,13 @@ scan_symbols(const struct file *file, const ElfW(Ehdr) * header, struct plugin_e
 			return false;
 		}
 		for (size_t k = 0; k < count; k++) {
-			note_symbol(&symbols[k],
-			    text_at(file, &sections[section->sh_link], symbols[k].st_name),
-			    exports);
+			const char *name =
+			    text_at(file, &sections[section->sh_link], symbols[k].st_name);
+
+			if (name == NULL) {
+				return false;
+			}
+			note_symbol(&symbols[k], name, exports);
 		}
 		found = true;
 	}

@@ -105,7 +105,8 @@ struct avocet_self {
 	struct plugin_words *next_methods; /* set during prepare, until commit or abort */
 	struct plugin_words *next_filters;
 	bool has_next_filters;
-	uint32_t actions, next_actions; /* AVOCET_DO_* */
+	_Atomic uint32_t actions; /* AVOCET_DO_*; chains ask for it each time */
+	uint32_t next_actions;
 	bool has_created;
 	bool is_preparing;
 	bool is_prepared; /* next waits for commit or abort */
@@ -143,6 +144,13 @@ plugin_is_serving(const struct avocet_self *self)
 	return atomic_load_explicit(&self->state, memory_order_acquire) == PLUGIN_SERVING;
 }
 
+/* Does an authorizer judge this AVOCET_DO_*? */
+static inline bool
+plugin_judges(const struct avocet_self *self, uint32_t action)
+{
+	return (atomic_load_explicit(&self->actions, memory_order_relaxed) & action) != 0;
+}
+
 /* Any thread: counts it, and logs it with the sentence, at most once in ten seconds per kind. */
 void plugin_fault(struct avocet_self *self, enum plugin_fault fault, const char *sentence);
 
@@ -161,6 +169,21 @@ struct plugin_house {
 	_Atomic bool flush_rechecks;
 	bool is_stopping;
 };
+
+/* --- change.c: what is in force, and what comes next; main --- */
+
+/* Prepares the configuration; false with a sentence. */
+bool plugin_prepare(
+    struct avocet_self *self, struct plugin_config *config, char *why, size_t why_size);
+/* Puts what was prepared in force, or drops it. */
+void plugin_commit(struct avocet_self *self);
+void plugin_abort(struct avocet_self *self);
+/* Prepares what is in force once more, and commits it. AVOCET_OK, or what was wrong; then nothing
+ * has changed. */
+int32_t plugin_renew(struct avocet_self *self, avocet_error *err);
+/* The plugin's own sentence, or that which step failed. */
+void plugin_say_error(
+    const avocet_error *error, const char *step, const char *name, char *why, size_t why_size);
 
 /* --- client.c: what plugins see of a client --- */
 

@@ -213,6 +213,19 @@ plugin_runtime_end(struct avocet_self *self)
 	return joined;
 }
 
+/* --- renewal --- */
+
+static int32_t
+renew(avocet_self *self, avocet_error *err)
+{
+	avocet_error unwanted = {0};
+
+	if (!is_main(self)) {
+		return refuse_thread(self, "called renew on another thread than main");
+	}
+	return plugin_renew(self, err != NULL ? err : &unwanted);
+}
+
 const avocet_runtime_api plugin_runtime_api = {
     .struct_size = sizeof(plugin_runtime_api),
     .now_ns = now_ns,
@@ -220,4 +233,5 @@ const avocet_runtime_api plugin_runtime_api = {
     .timer_add = timer_add,
     .timer_del = timer_del,
     .thread_start = start_thread,
+    .renew = renew,
 };

@@ -33,6 +33,12 @@ typedef struct avocet_runtime_api {
 	/* A thread of the plugin's own, named, with all signals blocked. fn must return soon after
 	 * stop() was called: the host joins it then, and says which one hangs. [main] */
 	int32_t (*thread_start)(avocet_self *self, const char *name, avocet_task_fn fn, void *arg);
+	/* Prepares the configuration in force once more and commits it, as a reload does, since a
+	 * file that it names has changed: prepare() and commit() run before it returns. What it
+	 * replaced is retired as after a reload. AVOCET_OK; or what prepare() said, with its
+	 * sentence in err (may be NULL), and nothing has changed; AVOCET_E_STATE within a reload or
+	 * at the end. Methods and filters stay as they were. [main] */
+	int32_t (*renew)(avocet_self *self, avocet_error *err);
 } avocet_runtime_api;
 
 #ifdef __cplusplus
