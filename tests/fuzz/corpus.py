@@ -8,6 +8,7 @@ corpus.py store NAME DIR    makes NAME.hex from DIR, which libFuzzer has minimis
 """
 import hashlib
 import pathlib
+import struct
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -28,6 +29,35 @@ YAML = [
     "a: &a [1]\nb: [*a, *a]\n", "config: {a: [1, {b: c}], d: \"x\\ty\"}\n", "workerz: 1\n",
     "? a\n: b\n", "<<: {a: b}\n", "--- \nworkers: 1\n...\n", "workers:\t1\n", "x: |\n  text\n  more\n", "'k': >-\n  folded\n",
 ]
+ACLS = [
+    "groups: { g: [a, b] }\nrules:\n- { allow: [publish], users: [a], topics: [a/#, 'x/%u/+'] }\n"
+    "- { deny: [subscribe, receive], groups: g, client_ids: [c], addresses: [192.0.2.0/24, '::1'], topics: '#' }\n",
+    "topic read $SYS/#\nuser a b\ntopic deny a/b\npattern write %c/%u/+\n", "rules: ~\n", "- a\n", "user\n",
+]
+USERS = [
+    "alice:SCRAM-SHA-256$4096:c2FsdHNhbHQ=$" + "A" * 43 + "=:" + "A" * 43 + "=\n",
+    "alice:SCRAM-SHA-512$4096:c2FsdHNhbHQ=$" + "A" * 86 + "==:" + "A" * 86 + "==\n# x\n\n",
+    "alice:$6$c2FsdHNhbHQ=$" + "A" * 86 + "==\n", "bob:$7$101$c2FsdHNhbHQ=$" + "A" * 86 + "==\nalice:x\n",
+]
+
+
+def elf():
+    """The smallest shared object that is a module: headers, a symbol table, a dynamic section."""
+    names = b"\0avocet_plugin_v0\0malloc\0"
+    symbols = (bytes(24) + struct.pack("<IBBHQQ", 1, 0x11, 0, 1, 0, 8) + struct.pack("<IBBHQQ", 18, 0x12, 0, 0, 0, 0))
+    dynamic = struct.pack("<QQQQ", 22, 0, 0, 0)
+    at = 64 + 2 * 56
+    programs = (struct.pack("<IIQQQQQQ", 2, 6, at, at, at, len(dynamic), len(dynamic), 8) +
+                struct.pack("<IIQQQQQQ", 0x6474e551, 6, 0, 0, 0, 0, 0, 16))
+    body = dynamic + symbols + names + bytes(-len(names) % 8)
+    symbols_at, names_at = at + len(dynamic), at + len(dynamic) + len(symbols)
+    sections = bytes(64)
+    sections += struct.pack("<IIQQQQIIQQ", 0, 11, 2, 0, symbols_at, len(symbols), 2, 1, 8, 24)
+    sections += struct.pack("<IIQQQQIIQQ", 0, 3, 2, 0, names_at, len(names), 0, 0, 1, 0)
+    sections += struct.pack("<IIQQQQIIQQ", 0, 14, 3, 0, at, 16, 0, 0, 8, 8)
+    header = (b"\x7fELF\2\1\1" + bytes(9) +
+              struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, at + len(body), 0, 64, 56, 2, 64, 4, 0))
+    return header + programs + body + sections
 
 
 def seeds(name):
@@ -45,6 +75,12 @@ def seeds(name):
                 yield topic.encode() + b"\n" + other.encode()
     elif name == "conf":
         yield from (text.encode() for text in YAML)
+    elif name == "acl":
+        yield from (bytes([kind]) + text.encode() for text in ACLS for kind in range(3))
+    elif name == "users":
+        yield from (text.encode() for text in USERS)
+    elif name == "elf":
+        yield elf()
     elif name not in STORED_ONLY:
         sys.exit(f"corpus.py: no fuzzer {name}")
 
