@@ -289,6 +289,40 @@ bind_fallback(struct conf_bind *bind, const struct conf_option *option, void *me
 	}
 }
 
+bool
+conf_default_fits(const struct conf_option *option)
+{
+	/* Room for the member of any type but a struct. */
+	union {
+		struct conf_list list;
+		struct conf_strings strings;
+		int64_t number;
+	} member = {0};
+	struct conf_errors errors;
+	struct conf_bind bind;
+	struct arena arena;
+	bool fits;
+
+	arena_init(&arena);
+	conf_errors_init(&errors, &arena, 1);
+	conf_bind_init(&bind, &arena, &errors);
+	{
+		struct conf_parse parse = {
+		    .arena = &arena, .errors = &errors, .limits = &conf_default_limits};
+		struct conf_slot slot = {option, NULL, &member};
+
+		slot.node = conf_yaml_parse(&parse, "default", bytes_of(option->fallback));
+		if (slot.node != NULL) {
+			bind_option(&bind, &slot);
+		}
+		fits = slot.node != NULL && count_errors(&bind) == 0;
+	}
+	conf_bind_fini(&bind);
+	conf_errors_fini(&errors);
+	arena_fini(&arena);
+	return fits;
+}
+
 static const void *
 make_defaults(struct conf_bind *bind, const struct conf_schema *schema)
 {

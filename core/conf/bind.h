@@ -53,6 +53,10 @@ bool conf_bind_struct(struct conf_bind *bind, const struct conf_schema *schema,
 bool conf_bind_over(struct conf_bind *bind, const struct conf_schema *schema,
     const struct conf_node *node, struct conf_place place, void *target);
 
+/* Is the default of an option, which is not a struct, YAML that fits it? For schemas that are not
+ * our own: a default that does not fit ends the program where it is used. */
+bool conf_default_fits(const struct conf_option *option);
+
 /* For a check function: an error at the key's value (or at the struct as a whole when the key was
  * not written or is NULL). */
 void conf_check_fail(struct conf_check *check, const char *key, const char *format, ...)

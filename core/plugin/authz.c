@@ -119,6 +119,8 @@ judge(const struct plugin_member *member, int32_t verdict)
 		return member->is_required ? PLUGIN_PENDING : PLUGIN_ACCEPT;
 	case AVOCET_DEFER:
 		return member->is_required ? PLUGIN_DENY : PLUGIN_PENDING;
+	case AVOCET_ERROR:
+		return member->defers_errors && !member->is_required ? PLUGIN_PENDING : PLUGIN_DENY;
 	default:
 		return PLUGIN_DENY;
 	}

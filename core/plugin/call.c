@@ -238,6 +238,14 @@ plugin_call_run(struct plugin_call *call)
 	return AVOCET_ERROR;
 }
 
+static const char *
+function_of(const struct plugin_call *call)
+{
+	return call->service == PLUGIN_AUTHENTICATOR ? "authenticate"
+	       : call->service == PLUGIN_AUTHORIZER  ? "authorize"
+						     : "publish";
+}
+
 static uint32_t
 exec_of(const struct plugin_call *call)
 {
@@ -257,7 +265,12 @@ run_here(struct plugin_call *call)
 
 	call->in_call = true; /* no other thread knows the number yet */
 	verdict = plugin_call_run(call);
-	plugin_leave(call->self, entered, "a question");
+	plugin_leave(call->self, entered, function_of(call));
+	if (verdict == AVOCET_PENDING && exec_of(call) == AVOCET_EXEC_INLINE) {
+		plugin_fault(call->self, PLUGIN_FAULT_VALUE,
+		    "answered PENDING, which a service of exec INLINE must not");
+		verdict = AVOCET_ERROR;
+	}
 	lock_take(&calls->lock);
 	call->in_call = false;
 	was_answered = call->is_answered;

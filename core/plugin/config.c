@@ -143,7 +143,8 @@ fill_option(struct arena *arena, const avocet_conf_item *item, size_t item_size,
 {
 	option->name = item->name;
 	option->type = type_of(item);
-	option->fallback = item->def;
+	/* "" is no YAML; who writes it means an empty text. */
+	option->fallback = item->def != NULL && item->def[0] == '\0' ? "\"\"" : item->def;
 	option->help = item->help;
 	option->required = (item->flags & AVOCET_CONF_REQUIRED) != 0;
 	option->secret = item->type == AVOCET_CONF_SECRET;
@@ -228,6 +229,28 @@ find_wrong_item(const avocet_conf_item *items, size_t count, size_t item_size, u
 	return NULL;
 }
 
+static const char *
+find_wrong_default(const struct plugin_shape *shape, char *key, size_t size)
+{
+	for (size_t i = 0; i < shape->schema.count; i++) {
+		const struct conf_option *option = &shape->schema.options[i];
+		const char *wrong = NULL;
+
+		(void)snprintf(key, size, "%s", option->name);
+		if (option->fallback != NULL &&
+		    (option->type == CONF_STRUCT || !conf_default_fits(option))) {
+			return "its default does not fit it";
+		}
+		if (shape->children[i] != NULL) {
+			wrong = find_wrong_default(shape->children[i], key, size);
+		}
+		if (wrong != NULL) {
+			return wrong;
+		}
+	}
+	return NULL;
+}
+
 bool
 plugin_config_check(const avocet_plugin *descriptor, char *why, size_t why_size)
 {
@@ -245,6 +268,15 @@ plugin_config_check(const avocet_plugin *descriptor, char *why, size_t why_size)
 	}
 	wrong = find_wrong_item(
 	    descriptor->conf, descriptor->n_conf, descriptor->conf_item_size, 0, key, sizeof(key));
+	if (wrong == NULL) {
+		struct arena arena;
+
+		arena_init(&arena);
+		wrong = find_wrong_default(make_shape(&arena, descriptor->conf, descriptor->n_conf,
+					       descriptor->conf_item_size),
+		    key, sizeof(key));
+		arena_fini(&arena);
+	}
 	if (wrong != NULL) {
 		(void)snprintf(why, why_size,
 		    "its configuration schema is malformed: of \"%s\", %s", key, wrong);

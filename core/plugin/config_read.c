@@ -124,7 +124,8 @@ absolute(const struct spot *spot, const char *text)
 	struct buf joined;
 	const char *result;
 
-	if (text[0] == '/' || text[0] == '\0') {
+	if (text[0] == '/' || text[0] == '\0' ||
+	    (spot->item.type != AVOCET_CONF_PATH && spot->item.type != AVOCET_CONF_DATA_PATH)) {
 		return text;
 	}
 	if (spot->item.type == AVOCET_CONF_PATH) {

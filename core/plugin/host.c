@@ -468,12 +468,27 @@ plugin_house_start(struct plugin_house *house, void (*done)(void *arg), void *ar
 
 /* --- stop --- */
 
+/* Whoever still has questions now will not answer them: is named while there is a log. */
+static void
+tell_unanswered(struct avocet_self *self)
+{
+	int64_t count = atomic_load(&self->open_count);
+	char sentence[96];
+
+	if (count > 0) {
+		(void)snprintf(sentence, sizeof(sentence),
+		    "did not answer %lld questions until the end", (long long)count);
+		plugin_fault(self, PLUGIN_FAULT_NEVER, sentence);
+	}
+}
+
 static void
 finish_stop(struct plugin_house *house)
 {
 	struct plugin_start *wait = house->start;
 
 	list_each (link, &house->instances) {
+		tell_unanswered(list_item(link, struct avocet_self, link));
 		instance_stop(list_item(link, struct avocet_self, link));
 	}
 	list_each (link, &house->going) {

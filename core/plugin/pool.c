@@ -219,31 +219,46 @@ plugin_pool_start(struct plugin_pool *pool)
 	return 0;
 }
 
+/* What is new since it was asked last, said outside the lock; NULL: nothing. */
+static const char *
+take_news(struct plugin_pool *pool, bool is_full)
+{
+	if (pool->hung >= pool->seat_count && !pool->said_hung) {
+		pool->said_hung = true;
+		return "hangs: all its threads are past their time; until one returns, questions "
+		       "to it fail at once";
+	}
+	if (pool->hung < pool->seat_count && is_full && !pool->said_full) {
+		pool->said_full = true;
+		return "is overloaded: its queue is full, questions to it fail at once";
+	}
+	return NULL;
+}
+
+static void
+tell(struct plugin_pool *pool, const char *news)
+{
+	if (news != NULL) {
+		pool->self->house->host.log(pool->self, AVOCET_LOG_WARN, news, strlen(news));
+	}
+}
+
 bool
 plugin_pool_put(struct plugin_pool *pool, struct plugin_call *call)
 {
-	const char *why = NULL;
 	bool is_hung, is_full;
+	const char *news;
 
 	lock_take(&pool->lock);
 	is_hung = pool->hung >= pool->seat_count;
 	is_full = pool->queued >= pool->queue_max;
-	if (is_hung && !pool->said_hung) {
-		pool->said_hung = true;
-		why = "hangs: all its threads are past their time; until one returns, questions "
-		      "to it fail at once";
-	} else if (!is_hung && is_full && !pool->said_full) {
-		pool->said_full = true;
-		why = "is overloaded: its queue is full, questions to it fail at once";
-	}
+	news = take_news(pool, is_full);
 	if (!is_hung && !is_full) {
 		append(pool, call);
 		cond_wake_one(&pool->work);
 	}
 	lock_give(&pool->lock);
-	if (why != NULL) {
-		log_warning("plugin %s %s", pool->self->name, why);
-	}
+	tell(pool, news);
 	return !is_hung && !is_full;
 }
 
@@ -272,6 +287,7 @@ enum plugin_late
 plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call)
 {
 	enum plugin_late late = PLUGIN_LATE_ASKED;
+	const char *news;
 
 	lock_take(&pool->lock);
 	if (call->seat != NULL && call->seat->number == call->number) {
@@ -295,7 +311,9 @@ plugin_pool_late(struct plugin_pool *pool, struct plugin_call *call)
 		}
 		late = PLUGIN_LATE_NEVER_RAN;
 	}
+	news = take_news(pool, false);
 	lock_give(&pool->lock);
+	tell(pool, news);
 	return late;
 }
 

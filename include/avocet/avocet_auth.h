@@ -127,7 +127,7 @@ typedef struct avocet_authz_in {
 
 /* The answer for one item, FROZEN. */
 typedef struct avocet_grant {
-	int32_t verdict;  /* ACCEPT, DENY, DEFER */
+	int32_t verdict;  /* ACCEPT, DENY, DEFER, ERROR */
 	uint32_t reason;  /* DENY: reason code, 0 = 0x87. */
 	uint32_t max_qos; /* ACCEPT of a filter: at most this is granted; 2 = no cap. */
 	uint32_t cache;   /* AVOCET_CACHE_*: the host remembers it, per client. */
