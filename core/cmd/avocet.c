@@ -97,10 +97,11 @@ parse(int argc, char **argv, struct command *command)
 	return optind == argc ? -1 : fail_usage();
 }
 
+/* The broker alone keeps the configuration then: what a reload replaces can go. */
 static int
-run(const struct command *command, struct conf *conf, const char *path)
+run(const struct command *command, struct conf **conf, const char *path)
 {
-	struct broker_setup setup = {.conf = conf,
+	struct broker_setup setup = {.conf = *conf,
 	    .conf_path = path,
 	    .port = command->port,
 	    .verbose = command->verbose,
@@ -109,6 +110,7 @@ run(const struct command *command, struct conf *conf, const char *path)
 	struct broker *broker = broker_new(&setup, why, sizeof(why));
 	int status;
 
+	broker_conf_free(conf);
 	if (broker == NULL) {
 		fprintf(stderr, "avocet: %s\n", why);
 		return BROKER_NOT_STARTED;
@@ -147,7 +149,7 @@ main(int argc, char **argv)
 		fwrite(text.data, 1, text.len, stdout);
 		status = fflush(stdout) == 0 ? BROKER_OK : BROKER_NOT_STARTED;
 	} else {
-		status = run(&command, conf, path);
+		status = run(&command, &conf, path);
 	}
 	buf_fini(&text);
 	broker_conf_free(&conf);

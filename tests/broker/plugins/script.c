@@ -22,6 +22,7 @@
 #include <avocet/avocet_message.h>
 #include <avocet/avocet_runtime.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,11 @@ struct job {
 	int64_t due_ns;
 };
 
+/* What it is called: immutable, and replaced as a whole. */
+struct state {
+	char name[64];
+};
+
 struct instance {
 	const avocet_host *host;
 	avocet_self *self;
@@ -53,9 +59,8 @@ struct instance {
 	const avocet_auth_api *auth;
 	const avocet_message_api *message;
 	const avocet_runtime_api *runtime;
-	char name[64];
+	struct state *_Atomic state;
 	char filters[4][64];
-	void *state; /* nothing: it only must be given back once */
 	pthread_mutex_t lock;
 	pthread_cond_t news;
 	struct job *jobs;
@@ -162,11 +167,12 @@ put(struct instance *instance, enum service service, avocet_req_h req, int32_t v
 static bool
 find(const struct instance *instance, avocet_str text, char *out, size_t size)
 {
-	size_t len = strlen(instance->name);
+	const char *name = atomic_load(&instance->state)->name;
+	size_t len = strlen(name);
 
 	for (size_t i = 0; i + len < text.n; i++) {
 		if ((i == 0 || text.p[i - 1] == ';' || text.p[i - 1] == '/') &&
-		    memcmp(text.p + i, instance->name, len) == 0 && text.p[i + len] == '=') {
+		    memcmp(text.p + i, name, len) == 0 && text.p[i + len] == '=') {
 			size_t begin = i + len + 1, n = 0;
 
 			while (begin + n < text.n && n + 1 < size && text.p[begin + n] != ';' &&
@@ -387,7 +393,7 @@ publish(void *inst, avocet_req_h req, uint32_t point, const avocet_msg *msg,
 
 		(void)message->set_payload(edit, text, (size_t)n);
 		(void)message->add_user_prop(
-		    edit, avocet_str_of("by"), avocet_str_of(instance->name));
+		    edit, avocet_str_of("by"), avocet_str_of(atomic_load(&instance->state)->name));
 	}
 	if (begins(word, "bad-")) {
 		(void)snprintf(text, sizeof(text), "set_topic gave %d",
@@ -426,7 +432,7 @@ destroy(void *inst)
 {
 	struct instance *instance = inst;
 
-	free(instance->state);
+	free(atomic_load(&instance->state));
 	(void)pthread_cond_destroy(&instance->news);
 	(void)pthread_mutex_destroy(&instance->lock);
 	free(instance);
@@ -438,11 +444,11 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 	static const char *const methods[] = {"", "SCRIPT", NULL};
 	struct instance *instance = inst;
 	const char *filters[5] = {NULL};
+	struct state *state;
 	avocet_str name = {0}, refusal = {0}, filter;
 	size_t count = 0;
 
 	(void)instance->conf->str(conf, "name", &name);
-	(void)snprintf(instance->name, sizeof(instance->name), "%.*s", (int)name.n, name.p);
 	(void)instance->conf->str(conf, "refuse", &refusal);
 	if (refusal.n != 0) {
 		(void)snprintf(err->text, sizeof(err->text), "%.*s", (int)refusal.n, refusal.p);
@@ -463,7 +469,9 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 		(void)instance->message->set_filters(instance->self, filters);
 	}
 	(void)instance->auth->set_methods(instance->self, methods);
-	*next_out = malloc(1);
+	state = calloc(1, sizeof(*state));
+	(void)snprintf(state->name, sizeof(state->name), "%.*s", (int)name.n, name.p);
+	*next_out = state;
 	return AVOCET_OK;
 }
 
@@ -472,8 +480,7 @@ commit(void *inst, void *next, void **old_out)
 {
 	struct instance *instance = inst;
 
-	*old_out = instance->state;
-	instance->state = next;
+	*old_out = atomic_exchange(&instance->state, next);
 }
 
 static void
