@@ -91,6 +91,15 @@ wait_for_call(struct plugin_run *run)
 	    context_current->mono_ms + kept->chain->members[kept->at].timeout_ms);
 }
 
+/* As many of its questions are out as may be. */
+static bool
+is_full(const struct avocet_self *self)
+{
+	int64_t max = atomic_load_explicit(&self->max_requests, memory_order_relaxed);
+
+	return max != 0 && atomic_load_explicit(&self->open_count, memory_order_relaxed) >= max;
+}
+
 /* Asks from run->at on, until somebody's answer ends it or is waited for. */
 static enum plugin_fold
 ask_on(struct plugin_run *run)
@@ -104,9 +113,7 @@ ask_on(struct plugin_run *run)
 
 		if (!plugin_is_serving(member->self)) {
 			fold = chain->kind->fail(run, member, WIRE_REASON_SERVER_UNAVAILABLE);
-		} else if (member->self->options.max_requests != 0 &&
-			   atomic_load_explicit(&member->self->open_count, memory_order_relaxed) >=
-			       member->self->options.max_requests) {
+		} else if (is_full(member->self)) {
 			fold = chain->kind->fail(run, member, WIRE_REASON_SERVER_BUSY);
 		} else {
 			fold = chain->kind->put(run, member);

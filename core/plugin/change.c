@@ -82,6 +82,7 @@ plugin_commit(struct avocet_self *self)
 {
 	commit_state(self);
 	self->options = self->next_options;
+	atomic_store(&self->max_requests, self->options.max_requests);
 	self->is_new = false;
 	if (self->next_methods != NULL) {
 		plugin_words_unref(&self->methods);

@@ -37,7 +37,7 @@ plugin_name(const struct avocet_self *self)
 bool
 plugin_offers(const struct avocet_self *self, const char *service)
 {
-	return plugin_module_service(self->module, service) != NULL;
+	return plugin_module_service(&self->module, service) != NULL;
 }
 
 /* What is there of a sized table, the rest zero. */
@@ -118,7 +118,8 @@ instance_new(struct plugin_house *house, const char *name, const struct plugin_m
 
 	ref_init(&self->ref);
 	self->house = house;
-	self->module = module;
+	self->module =
+	    (struct plugin_module){.descriptor = module->descriptor, .handle = module->handle};
 	self->name = mem_text(bytes_of(name));
 	copy_table(&self->lifecycle_copy, sizeof(self->lifecycle_copy), descriptor->lifecycle);
 	self->lifecycle = &self->lifecycle_copy;
@@ -229,6 +230,7 @@ plugin_house_new(const struct plugin_house_options *options)
 	house->options = *options;
 	plugin_offer_host(&house->host, options->workers);
 	atomic_init(&house->epoch, 1);
+	atomic_init(&house->stall_warn_ms, options->stall_warn_ms);
 	list_init(&house->instances);
 	list_init(&house->going);
 	return house;
@@ -262,7 +264,7 @@ plugin_house_free(struct plugin_house **house_at)
 void
 plugin_house_set_stall_warn(struct plugin_house *house, int64_t ms)
 {
-	house->options.stall_warn_ms = ms;
+	atomic_store(&house->stall_warn_ms, ms);
 }
 
 void
@@ -289,7 +291,7 @@ find(struct plugin_house *house, const char *name, const struct plugin_module *m
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
 		if (strcmp(self->name, name) == 0 && self->wants_end &&
-		    self->module->descriptor == module->descriptor &&
+		    self->module.descriptor == module->descriptor &&
 		    plugin_config_obstacle(self->era->config, config) == NULL) {
 			return self;
 		}

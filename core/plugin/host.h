@@ -56,7 +56,7 @@ void plugin_house_begin(struct plugin_house *house);
 /*
  * Wants an instance: the one of that name, if it is of the same module and can take the
  * configuration without a restart; else a new one. Prepares it. NULL with a sentence. The module is
- * borrowed and outlives the house's use (modules stay mapped).
+ * borrowed: what it maps stays.
  */
 struct avocet_self *plugin_house_want(struct plugin_house *house, const char *name,
     const struct plugin_module *module, struct plugin_config *config,

@@ -137,7 +137,8 @@ plugin_module_manual(const struct plugin_module *module, struct buf *out)
 /* What a library must define that the module does not name: it would work only as long as the
  * program happens to have it. */
 static size_t
-tell_undefined(const struct plugin_module *module, struct buf *names, struct buf *out)
+tell_undefined(
+    const struct plugin_module *module, struct buf *names, struct buf *out, bool *has_sanitizer)
 {
 	size_t count = 0;
 
@@ -146,6 +147,7 @@ tell_undefined(const struct plugin_module *module, struct buf *names, struct buf
 
 		bool is_sanitizer = strncmp(name, "__", 2) == 0 && strstr(name, "san_") != NULL;
 
+		*has_sanitizer |= is_sanitizer;
 		if (!is_sanitizer && dlsym(module->handle, name) == NULL) {
 			buf_printf(out,
 			    "it uses \"%s\", which no library that it is linked with defines\n",
@@ -162,17 +164,13 @@ plugin_module_check(const struct plugin_module *module, struct buf *out)
 	const avocet_plugin *plugin = module->descriptor;
 	struct plugin_exports exports;
 	char why[MAX_WHY];
+	bool has_sanitizer = false; /* which bring constructors of their own */
 	size_t count = 0;
 
 	if (!plugin_exports_of_file(module->path, &exports, why, sizeof(why))) {
 		buf_printf(out, "%s\n", why);
 		plugin_exports_fini(&exports);
 		return 1;
-	}
-	if (exports.constructors > 1) { /* one is the C runtime's */
-		buf_printf(out, "%u constructors run before the broker has judged it\n",
-		    exports.constructors - 1);
-		count++;
 	}
 	if (exports.has_text_relocations) {
 		buf_append_text(out, "it has text relocations: compile with -fPIC\n");
@@ -190,7 +188,12 @@ plugin_module_check(const struct plugin_module *module, struct buf *out)
 		buf_append_text(out, "it offers no service\n");
 		count++;
 	}
-	count += tell_undefined(module, &exports.undefined, out);
+	count += tell_undefined(module, &exports.undefined, out, &has_sanitizer);
+	if (exports.constructors > 1 && !has_sanitizer) { /* one is the C runtime's */
+		buf_printf(out, "%u constructors run before the broker has judged it\n",
+		    exports.constructors - 1);
+		count++;
+	}
 	plugin_exports_fini(&exports);
 	return count;
 }

@@ -81,10 +81,11 @@ void plugin_era_end(struct plugin_era *era);
 struct avocet_self {
 	struct ref ref; /* the house, sets, calls, exchanges */
 	struct plugin_house *house;
-	const struct plugin_module *module;
+	struct plugin_module module;       /* a copy, without the path: modules stay mapped */
 	const avocet_lifecycle *lifecycle; /* a full-size copy */
 	avocet_lifecycle lifecycle_copy;
 	struct plugin_instance_options options;
+	_Atomic int64_t max_requests; /* of the options; any thread */
 	char *name;
 	void *inst;
 	_Atomic int state;          /* enum plugin_state; any thread */
@@ -161,8 +162,9 @@ struct plugin_house {
 	struct plugin_house_options options;
 	avocet_host host; /* what plugins are given */
 	struct list instances;
-	struct list going;      /* no configuration names them; they end when nobody needs them */
-	_Atomic uint32_t epoch; /* of grants: those of another one do not count */
+	struct list going; /* no configuration names them; they end when nobody needs them */
+	_Atomic int64_t stall_warn_ms; /* any thread */
+	_Atomic uint32_t epoch;        /* of grants: those of another one do not count */
 	struct plugin_start *start;
 	struct mail flush_mail;
 	_Atomic bool flush_is_posted;

@@ -18,7 +18,7 @@ plugin_enter(struct avocet_self *self)
 void
 plugin_leave(struct avocet_self *self, int64_t entered_ns, const char *function)
 {
-	int64_t warn_ms = self->house->options.stall_warn_ms;
+	int64_t warn_ms = atomic_load_explicit(&self->house->stall_warn_ms, memory_order_relaxed);
 	int64_t spent_ms;
 	char sentence[96];
 
