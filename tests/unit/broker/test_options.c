@@ -67,7 +67,7 @@ defaults_of_the_broker_are_those_of_the_contract(void **state)
 	(void)state;
 	assert_int_equal(general->workers, BROKER_AUTO);
 	assert_string_equal(general->data_dir, "/var/lib/avocet");
-	assert_string_equal(general->plugin_dir, "/usr/lib/avocet/plugins");
+	assert_string_equal(general->plugin_dir, "");
 	assert_string_equal(general->user, "");
 	assert_int_equal(general->sys_interval_ms, 10000);
 	assert_int_equal(general->max_memory, BROKER_AUTO);
