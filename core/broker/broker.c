@@ -16,6 +16,7 @@
 #include "broker/broker_int.h"
 #include "broker/machine.h"
 
+#define DEFAULT_CONTROL "/run/avocet/control.sock"
 #define DEFAULT_PATH "/etc/avocet/avocet.yaml"
 
 /* --- the configuration --- */
@@ -186,6 +187,25 @@ make_house(struct broker *broker, char *why, size_t why_size)
 	return broker->house != NULL ? 0 : ERR_IO;
 }
 
+/* Where nobody has asked for it, the folder of the default may be missing: then there is none. */
+static int
+open_control(struct broker *broker, char *why, size_t why_size)
+{
+	const char *path = broker->options->broker.control;
+	char sentence[512];
+
+	broker->control = broker_control_new(broker, path, sentence, sizeof(sentence));
+	if (broker->control != NULL || path[0] == '\0') {
+		return 0;
+	}
+	if (strcmp(path, DEFAULT_CONTROL) == 0) {
+		log_info("there is no control socket: %s", sentence);
+		return 0;
+	}
+	(void)snprintf(why, why_size, "broker.control: %s", sentence);
+	return ERR_IO;
+}
+
 static int
 build(struct broker *broker, char *why, size_t why_size)
 {
@@ -194,11 +214,13 @@ build(struct broker *broker, char *why, size_t why_size)
 
 	broker_signals_hold();
 	broker_process_prepare();
-	if (open_log(broker, why, why_size) != 0 || open_doors(broker, why, why_size) != 0) {
+	if (open_log(broker, why, why_size) != 0 || open_doors(broker, why, why_size) != 0 ||
+	    open_control(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
 	log_fd = broker->logger.sink.target == BROKER_LOG_FILE ? broker->logger.sink.fd : -1;
-	if (broker_process_drop(user, log_fd, &broker->doors, why, why_size) != 0 ||
+	if (broker_process_drop(user, log_fd, &broker->doors, broker->control, why, why_size) !=
+		0 ||
 	    make_house(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
@@ -246,14 +268,8 @@ broker_new(const struct broker_setup *setup, char *why, size_t why_size)
 static void
 say_defaults(const struct broker *broker)
 {
-	const struct broker_general *general = &broker->options->broker;
-
 	if (broker->setup.conf_path == NULL) {
 		log_info("there is no configuration file: the defaults are in force");
-	}
-	if (general->control[0] != '\0' &&
-	    strcmp(general->control, "/run/avocet/control.sock") != 0) {
-		log_info("broker.control has no effect: this version has no control socket");
 	}
 }
 
@@ -272,6 +288,9 @@ on_plugins_started(void *arg)
 		broker->status = BROKER_NOT_STARTED;
 		loop_stop(broker->loop);
 		return;
+	}
+	if (broker_control_start(broker->control) != 0) {
+		log_error("the control socket does not accept connections: no memory");
 	}
 	log_info("avocet " PACKAGE_VERSION " is ready");
 	broker_service_start(&broker->service, broker->loop);
@@ -328,6 +347,7 @@ broker_free(struct broker **address)
 		return;
 	}
 	broker_doors_close(broker);
+	broker_control_free(&broker->control);
 	if (broker->house != NULL) {
 		broker_errands_fini(broker, &broker->reload.errands);
 		broker_errands_fini(broker, &broker->reload.recheck);

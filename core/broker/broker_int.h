@@ -17,6 +17,7 @@
 #include "broker/house.h"
 #include "broker/logger.h"
 #include "broker/options.h"
+#include "broker/control.h"
 #include "broker/plugins.h"
 #include "broker/service.h"
 #include "broker/sys.h"
@@ -113,6 +114,7 @@ enum broker_errand_kind {
 	BROKER_ERRAND_HAS_CONNS,
 };
 
+struct broker_control;
 struct broker_errand;
 typedef void broker_errands_fn(struct broker *broker, bool any);
 
@@ -162,6 +164,7 @@ struct broker_reload {
 	struct broker_errands errands;
 	bool is_starting; /* new plugins start */
 	bool is_again;    /* asked for while the last one was under way */
+	char why[512];    /* of the last refusal; who asks clears it */
 	struct broker_errands recheck;
 	bool rechecks_again; /* likewise */
 };
@@ -183,8 +186,8 @@ int broker_signals_start(struct broker *broker);
 void broker_process_prepare(void);
 /* Switches to the user, if root and one is named; the log file and the files of unix sockets go
  * with it. 0 or ERR_INVALID, ERR_IO with a sentence. */
-int broker_process_drop(
-    const char *user, int log_fd, const struct broker_doors *doors, char *why, size_t why_size);
+int broker_process_drop(const char *user, int log_fd, const struct broker_doors *doors,
+    const struct broker_control *control, char *why, size_t why_size);
 
 /* --- sweep.c --- */
 
@@ -217,6 +220,7 @@ struct broker {
 	struct broker_doors doors;
 	struct broker_plugins plugins;
 	struct broker_reload reload;
+	struct broker_control *control; /* NULL: there is none */
 	struct broker_stopping stopping;
 	bool is_ready; /* clients may come */
 	int status;

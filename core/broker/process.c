@@ -60,8 +60,8 @@ give_sockets(const struct broker_doors *doors, const struct passwd *entry)
 }
 
 int
-broker_process_drop(
-    const char *user, int log_fd, const struct broker_doors *doors, char *why, size_t why_size)
+broker_process_drop(const char *user, int log_fd, const struct broker_doors *doors,
+    const struct broker_control *control, char *why, size_t why_size)
 {
 	const struct passwd *entry;
 	int dumpable;
@@ -82,6 +82,9 @@ broker_process_drop(
 		return fail(user, why, why_size);
 	}
 	give_sockets(doors, entry);
+	if (!broker_control_give(control, entry->pw_uid, entry->pw_gid)) {
+		return fail("broker.control", why, why_size);
+	}
 	dumpable = prctl(PR_GET_DUMPABLE);
 	if (initgroups(user, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 ||
 	    setuid(entry->pw_uid) != 0) {

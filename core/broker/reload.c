@@ -28,6 +28,7 @@ find_frozen(const struct broker_options *old, const struct broker_options *new)
 	    {"broker.workers", old->broker.workers != new->broker.workers},
 	    {"broker.data_dir", strcmp(old->broker.data_dir, new->broker.data_dir) != 0},
 	    {"broker.plugin_dir", strcmp(old->broker.plugin_dir, new->broker.plugin_dir) != 0},
+	    {"broker.control", strcmp(old->broker.control, new->broker.control) != 0},
 	    {"broker.user", strcmp(old->broker.user, new->broker.user) != 0},
 	    {"store", strcmp(old_store, new_store) != 0},
 	};
@@ -46,6 +47,7 @@ refuse(struct broker *broker, const char *why)
 	char status[MAX_WHY + 64];
 
 	log_warning("reload refused, everything stays as it was: %s", why);
+	(void)snprintf(broker->reload.why, sizeof(broker->reload.why), "%s", why);
 	(void)snprintf(status, sizeof(status), "Ready; the last reload was refused: %s", why);
 	broker_service_ready(&broker->service, status);
 }

@@ -205,6 +205,7 @@ broker_stop(struct broker *broker)
 	stopping->half_at_ms = context_current->mono_ms + timeout / 2;
 	stopping->end_at_ms = context_current->mono_ms + timeout;
 	broker_doors_close(broker);
+	broker_control_stop(broker->control);
 	broker_sys_set_interval(&broker->sys, 0);
 	broker_sweep_stop(&broker->sweep);
 	stopping->phase = BROKER_STOP_READING;

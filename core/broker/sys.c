@@ -260,6 +260,14 @@ take_sample(struct broker_sys *sys, struct broker_sys_sample *sample,
 	lock_give(&sys->lock);
 }
 
+void
+broker_sys_sample(struct broker_sys *sys, struct broker_sys_sample *sample)
+{
+	struct broker_sys_load loads[BROKER_SYS_LOADS];
+
+	take_sample(sys, sample, loads);
+}
+
 /* --- publishing --- */
 
 /* To subscribers and into the retained store; main. */

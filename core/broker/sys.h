@@ -77,6 +77,9 @@ void broker_sys_start(struct broker_sys *sys);
 /* Main. 0: off. */
 void broker_sys_set_interval(struct broker_sys *sys, int64_t interval_ms);
 
+/* Any worker, in a turn: the numbers as they are now. */
+void broker_sys_sample(struct broker_sys *sys, struct broker_sys_sample *sample);
+
 /* Any worker, in a turn: somebody has subscribed below $SYS and will be given the retained values,
  * so they are made anew now. arg: struct broker_sys. */
 void broker_sys_ask(void *arg);

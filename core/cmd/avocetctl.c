@@ -14,12 +14,14 @@
 #include "base/mem.h"
 
 #define BROKER "avocet"
+#define DEFAULT_CONTROL "/run/avocet/control.sock"
 
 static const char usage[] =
     "usage: avocetctl [OPTION ...] COMMAND [ARGUMENT ...]\n"
     "  -h, --help            print this\n"
     "  -V, --version         print the version\n"
     "  --plugin-dir DIR      where plugins are, instead of " AVOCET_PLUGIN_DIR "\n"
+    "  --control SOCKET      the broker's control socket, instead of " DEFAULT_CONTROL "\n"
     "  --plugin NAME         the plugin whose command is meant\n"
     "  --json                print JSON\n"
     "  --stdin               read the password from standard input\n"
@@ -28,6 +30,18 @@ static const char usage[] =
     "commands:\n"
     "  config check FILE\n"
     "      check a configuration and say what would run, as avocet -t -c FILE\n"
+    "  status\n"
+    "      what a running broker does, in numbers\n"
+    "  clients\n"
+    "      who is connected\n"
+    "  sessions [show CLIENT-ID | end CLIENT-ID | end --idle TIME]\n"
+    "      all sessions; one; end one, or those that nobody has used for so long\n"
+    "  kick CLIENT-ID\n"
+    "      send a client away; its session stays\n"
+    "  plugins\n"
+    "      the instances of plugins, and what they did wrong\n"
+    "  reload\n"
+    "      load the configuration again: all of it, or nothing, and why\n"
     "  plugin list\n"
     "      the plugins that are installed\n"
     "  plugin info|check|doc FILE\n"
@@ -89,6 +103,7 @@ take_option(struct cmd_line *line, int argc, char **argv, int i)
 {
 	const char *word = argv[i];
 	const char **value = strcmp(word, "--plugin-dir") == 0      ? &line->plugin_dir
+			     : strcmp(word, "--control") == 0       ? &line->control
 			     : strcmp(word, "--plugin") == 0        ? &line->plugin
 			     : strcmp(word, "--password-file") == 0 ? &line->password_file
 								    : NULL;
@@ -157,13 +172,16 @@ run(const struct cmd_line *line)
 	if (strcmp(first, "plugin") == 0) {
 		return cmd_plugin(line);
 	}
+	if (cmd_ask_knows(first)) {
+		return cmd_ask(line);
+	}
 	return first[0] == '\0' || first[0] == '-' ? fail_usage() : cmd_tool(line);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct cmd_line line = {.plugin_dir = AVOCET_PLUGIN_DIR};
+	struct cmd_line line = {.plugin_dir = AVOCET_PLUGIN_DIR, .control = DEFAULT_CONTROL};
 	int status;
 
 	line.words = mem_alloc(((size_t)argc + 1) * sizeof(*line.words));

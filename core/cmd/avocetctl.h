@@ -13,6 +13,7 @@ enum { CMD_DONE = 0, CMD_REFUSED = 1, CMD_USAGE = 2, CMD_NOT_STARTED = 3 };
 /* The command line: options that avocetctl itself takes, wherever they stand, and the words. */
 struct cmd_line {
 	const char *plugin_dir; /* never NULL */
+	const char *control;    /* the broker's socket; never NULL */
 	const char *plugin;     /* of several plugins that bring the command, this one; or NULL */
 	const char *password_file; /* NULL: none */
 	bool has_stdin;
@@ -20,6 +21,10 @@ struct cmd_line {
 	const char **words; /* what is left */
 	size_t count;
 };
+
+/* A command for the broker that runs; is it one? */
+bool cmd_ask_knows(const char *word);
+int cmd_ask(const struct cmd_line *line);
 
 /* plugin list | info FILE | check FILE | doc FILE */
 int cmd_plugin(const struct cmd_line *line);

@@ -78,6 +78,9 @@ void conn_table_reload(struct conn_table *table, struct conf *conf,
 /* Subscriptions of all who are connected are asked for again; those denied end. */
 void conn_table_recheck(struct conn_table *table);
 
+/* An operator sends a client away (DISCONNECT 0x98); its session stays. False: it is not here. */
+bool conn_table_kick(struct conn_table *table, struct bytes client_id);
+
 /* Nothing more is read. */
 void conn_table_stop_reading(struct conn_table *table);
 /* Are questions open, or acknowledgements owed? */

@@ -81,6 +81,20 @@ on_ended(struct session_sink *sink, enum session_end why)
 	}
 }
 
+bool
+conn_table_kick(struct conn_table *table, struct bytes client_id)
+{
+	struct session *session = session_table_find(table->sessions, client_id);
+	struct session_sink *sink = session != NULL ? session_sink_of(session) : NULL;
+
+	if (sink == NULL) {
+		return false;
+	}
+	conn_close(conn_of_sink(sink), SESSION_LEAVE_ABNORMAL, WIRE_REASON_ADMINISTRATIVE_ACTION,
+	    "an operator sent it away");
+	return true;
+}
+
 const struct session_sink_ops conn_sink_ops = {.offer = on_offer,
     .pubrel = on_pubrel,
     .received = on_received,

@@ -77,6 +77,22 @@ void plugin_house_stop(
 /* Forgets all grants of all clients; any thread. */
 void plugin_house_flush(struct plugin_house *house);
 
+/* --- for operators --- */
+
+struct plugin_report {
+	const char *name, *module, *version, *state;
+	const char *why; /* it has failed; "" otherwise */
+	uint64_t questions, open;
+	const struct plugin_report_fault {
+		const char *name;
+		uint64_t count;
+	} * faults;
+	size_t fault_count;
+};
+/* Each instance; what is reported lives for the call. */
+void plugin_house_report(struct plugin_house *house,
+    void (*fn)(const struct plugin_report *report, void *arg), void *arg);
+
 /* --- instances --- */
 
 const char *plugin_name(const struct avocet_self *self);

@@ -104,6 +104,25 @@ struct session_counts {
 };
 void session_table_counts(struct session_table *table, struct session_counts *counts_out);
 
+/* What operators are told of a session. The client is borrowed for the call. */
+struct session_info {
+	const struct msg_client *client;
+	bool is_attached;
+	bool has_will;
+	uint32_t expiry_s; /* UINT32_MAX: never */
+	int64_t left_ms;   /* since when it sleeps, monotonic; -1: it does not */
+	uint64_t subscriptions, queued, queued_bytes, inflight;
+};
+/* True: the session ends. */
+typedef bool session_page_fn(const struct session_info *info, void *arg);
+/* Own thread: those in the next `max` places from *slot_io on, which begins at 0. True: there are
+ * more. */
+bool session_table_page(
+    struct session_table *table, uint32_t *slot_io, uint32_t max, session_page_fn *fn, void *arg);
+/* The one of this client id. False: it is not here. */
+bool session_table_tell(
+    struct session_table *table, struct bytes client_id, session_page_fn *fn, void *arg);
+
 /* --- opening and leaving (flows 4 and 9) --- */
 
 struct session_open {
@@ -183,6 +202,8 @@ uint32_t session_generation(const struct session *session);
 /* Has rows in the store (never with the null engine). */
 bool session_is_stored(const struct session *session);
 bool session_is_attached(const struct session *session);
+/* Where it is attached; NULL: nowhere. */
+struct session_sink *session_sink_of(const struct session *session);
 uint32_t session_expiry_s(const struct session *session);
 struct session_table *session_table_of(const struct session *session);
 

@@ -5,68 +5,13 @@
  * that rules of others cost nothing. Nodes are found by their parent and text in one hash table;
  * what it is asked for cannot grow it.
  */
-#include "rules.h"
+#include "rules_int.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_LEVELS = 128, MAX_ITEMS = 1 << 26, NONE = 0, SUPER = 0 };
-
-/* How a level of a filter is matched. */
-enum kind { KIND_LITERAL, KIND_TEMPLATE };
-
-struct node {
-	uint32_t parent;
-	uint32_t text, len;  /* its level, in `texts` */
-	uint32_t plus, hash; /* children + and #; NONE */
-	uint32_t child;      /* the first of all others; NONE */
-	uint32_t next;       /* its sibling */
-	uint32_t templates;  /* the first child whose text has %u or %c */
-	uint32_t ref;        /* the rules whose filter ends here; NONE */
-	uint32_t kind;
-};
-
-/* An entry of a node's list. */
-struct ref {
-	uint32_t value; /* a rule; for members of groups: the group's root */
-	uint32_t next;  /* NONE */
-};
-
-struct address {
-	uint8_t bytes[16]; /* IPv4 as ::ffff:a.b.c.d */
-	unsigned bits;
-};
-
-struct rule {
-	uint32_t line;
-	uint8_t actions;
-	bool is_deny;
-	uint32_t client_ids, client_id_count; /* in `names`, where users are asked for as well */
-	uint32_t addresses, address_count;
-};
-
-#define LIST(type)            \
-	struct {              \
-		type *items;  \
-		size_t count; \
-		size_t cap;   \
-	}
-
-struct acl_rules {
-	LIST(struct node) nodes; /* [0] is the root of roots */
-	LIST(struct ref) refs;   /* [0] is not used */
-	LIST(struct rule) rules;
-	LIST(struct address) addresses;
-	LIST(struct acl_text) names; /* offsets into texts while it is made: see name_at */
-	LIST(char) texts;
-	uint32_t *table; /* nodes by parent and text; NONE: free */
-	size_t mask;
-	bool failed; /* no memory */
-	bool has_open_subscribe;
-	bool judges_receive;
-	bool allow_names_receive;
-};
+enum { MAX_LEVELS = 128, MAX_ITEMS = 1 << 26 };
 
 /* --- memory --- */
 
@@ -121,8 +66,8 @@ hash_of(uint32_t parent, struct acl_text text)
 	return hash ^ (hash >> 32);
 }
 
-static uint32_t
-find(const struct acl_rules *rules, uint32_t parent, struct acl_text text)
+uint32_t
+acl_find(const struct acl_rules *rules, uint32_t parent, struct acl_text text)
 {
 	size_t at = hash_of(parent, text) & rules->mask;
 
@@ -184,7 +129,7 @@ is_template(struct acl_text text)
 static uint32_t
 child_of(struct acl_rules *rules, uint32_t parent, struct acl_text text, enum kind kind)
 {
-	uint32_t index = find(rules, parent, text);
+	uint32_t index = acl_find(rules, parent, text);
 	struct node *node, *above;
 
 	if (index != NONE) {
@@ -232,9 +177,8 @@ add_ref(struct acl_rules *rules, uint32_t node, uint32_t value)
 	return true;
 }
 
-/* The root of a user ('u'), client id ('c'), group ('g') or of the memberships of a user ('m'). */
-static uint32_t
-root_find(const struct acl_rules *rules, char kind, struct acl_text name)
+uint32_t
+acl_find_root(const struct acl_rules *rules, char kind, struct acl_text name)
 {
 	char small[256], *text = name.n < sizeof(small) ? small : malloc(name.n + 1);
 	uint32_t root;
@@ -246,7 +190,7 @@ root_find(const struct acl_rules *rules, char kind, struct acl_text name)
 	if (name.n != 0) {
 		memcpy(text + 1, name.p, name.n);
 	}
-	root = find(rules, SUPER, (struct acl_text){text, name.n + 1});
+	root = acl_find(rules, SUPER, (struct acl_text){text, name.n + 1});
 	if (text != small) {
 		free(text);
 	}
@@ -338,9 +282,8 @@ acl_rules_judge_receive(const struct acl_rules *rules)
 	return rules->judges_receive;
 }
 
-/* The next level; false: there is none. *at begins at 0 and is past the end then. */
-static bool
-next_level(struct acl_text topic, size_t *at, struct acl_text *level)
+bool
+acl_next_level(struct acl_text topic, size_t *at, struct acl_text *level)
 {
 	const char *slash;
 
@@ -366,7 +309,7 @@ acl_rules_check_topic(struct acl_text topic)
 	if (topic.n > UINT16_MAX || memchr(topic.p, '\0', topic.n) != NULL) {
 		return "a topic is longer than 65535 bytes, or contains a NUL";
 	}
-	while (next_level(topic, &at, &level)) {
+	while (acl_next_level(topic, &at, &level)) {
 		if (++levels > MAX_LEVELS) {
 			return "a topic has more than 128 levels";
 		}
@@ -381,8 +324,8 @@ acl_rules_check_topic(struct acl_text topic)
 	return NULL;
 }
 
-static bool
-parse_ip(struct acl_text text, uint8_t bytes[16])
+bool
+acl_parse_ip(struct acl_text text, uint8_t bytes[16])
 {
 	char copy[INET6_ADDRSTRLEN + 1];
 	uint8_t four[4];
@@ -409,7 +352,7 @@ parse_address(struct acl_text text, struct address *address)
 	bool is_four = memchr(host.p, ':', host.n) == NULL;
 	unsigned bits = 0, max = is_four ? 32 : 128;
 
-	if (!parse_ip(host, address->bytes)) {
+	if (!acl_parse_ip(host, address->bytes)) {
 		return false;
 	}
 	if (slash == NULL) {
@@ -465,8 +408,8 @@ add_names(struct acl_rules *rules, struct rule *rule, struct acl_list list)
 	return !rules->failed;
 }
 
-static struct acl_text
-name_at(const struct acl_rules *rules, size_t i)
+struct acl_text
+acl_name_at(const struct acl_rules *rules, size_t i)
 {
 	struct acl_text name = rules->names.items[i];
 
@@ -482,7 +425,7 @@ add_topics(struct acl_rules *rules, uint32_t root, const struct acl_rule *rule)
 		uint32_t node = root;
 		size_t at = 0;
 
-		while (node != NONE && next_level(rule->topics.items[i], &at, &level)) {
+		while (node != NONE && acl_next_level(rule->topics.items[i], &at, &level)) {
 			node = child_of(rules, node, level,
 			    !rule->is_literal && is_template(level) ? KIND_TEMPLATE : KIND_LITERAL);
 		}
@@ -525,7 +468,8 @@ acl_rules_add(struct acl_rules *rules, const struct acl_rule *given)
 	} else if (given->client_ids.count != 0) {
 		done = add_roots(rules, 'c', given->client_ids, given);
 	} else {
-		done = add_topics(rules, root_find(rules, 'a', (struct acl_text){"", 0}), given);
+		done =
+		    add_topics(rules, acl_find_root(rules, 'a', (struct acl_text){"", 0}), given);
 	}
 	if (!done || !room(rules, &rules->rules, 1)) {
 		return "no memory";
@@ -539,249 +483,4 @@ acl_rules_add(struct acl_rules *rules, const struct acl_rule *given)
 		rules->judges_receive = true;
 	}
 	return NULL;
-}
-
-/* --- asking it --- */
-
-struct question {
-	const struct acl_rules *rules;
-	const struct acl_who *who;
-	unsigned action;
-	struct acl_text topic;
-	bool is_hidden; /* it begins with $: wildcards of the first level do not match it */
-	bool has_ip, knows_ip;
-	uint8_t ip[16];
-	uint32_t allow, deny; /* the first of each that applies; UINT32_MAX: none */
-};
-
-static bool
-is_in_network(const uint8_t ip[16], const struct address *network)
-{
-	unsigned whole = network->bits / 8, rest = network->bits % 8;
-
-	return memcmp(ip, network->bytes, whole) == 0 &&
-	       (rest == 0 || ((ip[whole] ^ network->bytes[whole]) >> (8 - rest)) == 0);
-}
-
-static bool
-is_from(struct question *question, const struct rule *rule)
-{
-	if (rule->address_count == 0) {
-		return true;
-	}
-	if (!question->knows_ip) {
-		question->has_ip = parse_ip(question->who->address, question->ip);
-		question->knows_ip = true;
-	}
-	/* Who has no address (a unix socket) is in no network. */
-	for (uint32_t i = 0; question->has_ip && i < rule->address_count; i++) {
-		if (is_in_network(
-			question->ip, &question->rules->addresses.items[rule->addresses + i])) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool
-has_client_id(const struct question *question, const struct rule *rule)
-{
-	struct acl_text id = question->who->client_id;
-
-	for (uint32_t i = 0; i < rule->client_id_count; i++) {
-		struct acl_text name = name_at(question->rules, rule->client_ids + i);
-
-		if (name.n == id.n && (id.n == 0 || memcmp(name.p, id.p, id.n) == 0)) {
-			return true;
-		}
-	}
-	return rule->client_id_count == 0;
-}
-
-static bool
-is_about(const struct question *question, const struct rule *rule)
-{
-	unsigned actions = rule->actions;
-
-	/* Who may subscribe may receive, unless an allow tells the two apart. */
-	if ((actions & ACL_SUBSCRIBE) != 0 &&
-	    (rule->is_deny || !question->rules->allow_names_receive)) {
-		actions |= ACL_RECEIVE;
-	}
-	return (actions & question->action) != 0;
-}
-
-static void
-take(struct question *question, uint32_t index, bool denies_only)
-{
-	const struct node *node = &question->rules->nodes.items[index];
-
-	for (uint32_t at = node->ref; at != NONE; at = question->rules->refs.items[at].next) {
-		uint32_t number = question->rules->refs.items[at].value;
-		const struct rule *rule = &question->rules->rules.items[number];
-		uint32_t *first = rule->is_deny ? &question->deny : &question->allow;
-
-		if (number < *first && (rule->is_deny || !denies_only) &&
-		    is_about(question, rule) && has_client_id(question, rule) &&
-		    is_from(question, rule)) {
-			*first = number;
-		}
-	}
-}
-
-/* All denies at and below a node. */
-static void
-take_denies(struct question *question, uint32_t index)
-{
-	const struct node *node = &question->rules->nodes.items[index];
-
-	take(question, index, true);
-	if (node->plus != NONE) {
-		take_denies(question, node->plus);
-	}
-	if (node->hash != NONE) {
-		take(question, node->hash, true);
-	}
-	for (uint32_t at = node->child; at != NONE; at = question->rules->nodes.items[at].next) {
-		take_denies(question, at);
-	}
-	for (uint32_t at = node->templates; at != NONE;
-	     at = question->rules->nodes.items[at].next) {
-		take_denies(question, at);
-	}
-}
-
-/* A value that could be taken for more than one level, or for none. */
-static bool
-is_dirty(struct acl_text value)
-{
-	if (value.n == 0) {
-		return true;
-	}
-	for (size_t i = 0; i < value.n; i++) {
-		if (value.p[i] == '+' || value.p[i] == '#' || value.p[i] == '/') {
-			return true;
-		}
-	}
-	return false;
-}
-
-enum fit { FIT_NO, FIT_YES, FIT_DIRTY };
-
-/* Is the level what the template gives with this client's values? */
-static enum fit
-fit(const struct acl_who *who, struct acl_text text, struct acl_text level)
-{
-	bool is_same = true;
-	size_t at = 0;
-
-	for (size_t i = 0; i < text.n; i++) {
-		struct acl_text piece = {text.p + i, 1};
-
-		if (text.p[i] == '%' && i + 1 < text.n &&
-		    (text.p[i + 1] == 'u' || text.p[i + 1] == 'c')) {
-			piece = text.p[++i] == 'u' ? who->user : who->client_id;
-			if (is_dirty(piece)) {
-				return FIT_DIRTY;
-			}
-		}
-		is_same = is_same && level.n - at >= piece.n &&
-			  memcmp(level.p + at, piece.p, piece.n) == 0;
-		at += is_same ? piece.n : 0;
-	}
-	return is_same && at == level.n ? FIT_YES : FIT_NO;
-}
-
-static void
-walk(struct question *question, uint32_t index, size_t at)
-{
-	const struct acl_rules *rules = question->rules;
-	const struct node *node = &rules->nodes.items[index];
-	bool is_shown = at != 0 || !question->is_hidden;
-	bool is_filter = question->action == ACL_SUBSCRIBE;
-	struct acl_text level;
-	size_t rest = at;
-	uint32_t child;
-
-	if (node->hash != NONE && is_shown) {
-		take(question, node->hash, false);
-	}
-	if (!next_level(question->topic, &rest, &level)) {
-		take(question, index, false);
-		return;
-	}
-	if (is_filter && level.n == 1 && level.p[0] == '#') {
-		return; /* only # covers # */
-	}
-	if (node->plus != NONE && is_shown) {
-		walk(question, node->plus, rest);
-	}
-	/* A + that is asked for is covered by + and # only: no other child has that text. */
-	child = find(rules, index, level);
-	if (child != NONE && rules->nodes.items[child].kind == KIND_LITERAL &&
-	    child != node->plus && child != node->hash) {
-		walk(question, child, rest);
-	}
-	for (child = node->templates; child != NONE; child = rules->nodes.items[child].next) {
-		const struct node *below = &rules->nodes.items[child];
-
-		switch (fit(question->who,
-		    (struct acl_text){rules->texts.items + below->text, below->len}, level)) {
-		case FIT_YES:
-			walk(question, child, rest);
-			break;
-		case FIT_DIRTY:
-			take_denies(question, child);
-			break;
-		case FIT_NO:
-			break;
-		}
-	}
-}
-
-static void
-walk_root(struct question *question, uint32_t root)
-{
-	if (root != NONE) {
-		walk(question, root, 0);
-	}
-}
-
-struct acl_ruling
-acl_rules_ask(const struct acl_rules *rules, const struct acl_who *who, unsigned action,
-    struct acl_text topic)
-{
-	struct question question = {.rules = rules,
-	    .who = who,
-	    .action = action,
-	    .topic = topic,
-	    .is_hidden = topic.n != 0 && topic.p[0] == '$',
-	    .allow = UINT32_MAX,
-	    .deny = UINT32_MAX};
-	uint32_t member;
-
-	if (action == ACL_SUBSCRIBE && rules->has_open_subscribe) {
-		return (struct acl_ruling){.is_decided = true};
-	}
-	if (topic.n == 0) {
-		return (struct acl_ruling){0};
-	}
-	walk_root(&question, root_find(rules, 'a', (struct acl_text){"", 0}));
-	walk_root(&question, root_find(rules, 'u', who->user));
-	walk_root(&question, root_find(rules, 'c', who->client_id));
-	member = root_find(rules, 'm', who->user);
-	for (uint32_t at = member != NONE ? rules->nodes.items[member].ref : NONE; at != NONE;
-	     at = rules->refs.items[at].next) {
-		walk_root(&question, rules->refs.items[at].value);
-	}
-	if (question.deny != UINT32_MAX) {
-		return (struct acl_ruling){.is_decided = true,
-		    .is_deny = true,
-		    .line = rules->rules.items[question.deny].line};
-	}
-	if (question.allow != UINT32_MAX) {
-		return (struct acl_ruling){
-		    .is_decided = true, .line = rules->rules.items[question.allow].line};
-	}
-	return (struct acl_ruling){0};
 }
