@@ -10,12 +10,6 @@
 enum { BUF_FIRST_CAP = 64 };
 
 void
-buf_init(struct buf *buf, size_t limit)
-{
-	*buf = (struct buf){.limit = limit};
-}
-
-void
 buf_fini(struct buf *buf)
 {
 	mem_free(&buf->data);

@@ -23,7 +23,12 @@ struct buf {
 };
 
 /* SIZE_MAX as limit: none. Nothing is allocated before the first append. */
-void buf_init(struct buf *buf, size_t limit);
+static inline void
+buf_init(struct buf *buf, size_t limit)
+{
+	*buf = (struct buf){.limit = limit};
+}
+
 void buf_fini(struct buf *buf);
 
 /* Overwrites the contents before the memory goes: for secrets. Growth of a buffer leaves copies

@@ -125,7 +125,7 @@ plugin_request_init(struct plugin_request *request)
 }
 
 void
-plugin_request_fini(struct plugin_request *request)
+plugin_request_free_answer(struct plugin_request *request)
 {
 	buf_fini_wiped(&request->answer_data);
 	buf_fini(&request->answer_username);

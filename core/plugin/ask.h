@@ -127,6 +127,9 @@ struct plugin_authority_ops {
 	 * into `key`; its length, or <= 0 when there is none. NULL: it has no keys. */
 	long (*psk)(
 	    struct plugin_authority *authority, struct bytes identity, uint8_t *key, size_t size);
+	/* Own thread of the asker: would anybody look at a publication with this topic? Else it
+	 * need not be asked. NULL: it looks at all. */
+	bool (*concerns)(const struct plugin_authority *authority, struct bytes topic);
 };
 
 struct plugin_authority {
@@ -147,6 +150,13 @@ struct plugin_set {
 	bool is_counted;     /* it has references (chain.h); else it outlives all who use it */
 	struct ref ref;
 };
+
+/* Must the authority be asked about a publication with this topic? */
+static inline bool
+plugin_is_concerned(const struct plugin_authority *authority, struct bytes topic)
+{
+	return authority->ops->concerns == NULL || authority->ops->concerns(authority, topic);
+}
 
 static inline bool
 plugin_set_may_wait(const struct plugin_set *set)
@@ -180,8 +190,17 @@ void plugin_end(struct plugin_request *request, void (*free_fn)(struct plugin_re
  * members it has filled. */
 void plugin_answer(struct plugin_request *request, enum plugin_verdict verdict);
 
-/* Frees the answers. */
-void plugin_request_fini(struct plugin_request *request);
+void plugin_request_free_answer(struct plugin_request *request);
+
+/* Frees the answers. Only those to logins have any: others pay next to nothing for it. */
+static inline void
+plugin_request_fini(struct plugin_request *request)
+{
+	if (request->answer_data.data != NULL || request->answer_username.data != NULL ||
+	    request->answer_client_id.data != NULL || request->answer_prefix.data != NULL) {
+		plugin_request_free_answer(request);
+	}
+}
 
 /* Any thread. desks: by index of worker. 0, or ERR_GONE for a second or stale answer. */
 int plugin_complete(struct plugin_desk *const *desks, size_t desk_count, uint64_t number,

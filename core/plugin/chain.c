@@ -205,6 +205,8 @@ leave(struct plugin_authority *authority, struct plugin_request *request)
 
 static const struct plugin_authority_ops chain_ops = {
     .ask = ask, .leave = leave, .exchange_free = plugin_exchange_free, .psk = plugin_psk};
+static const struct plugin_authority_ops intercept_ops = {
+    .ask = ask, .leave = leave, .concerns = plugin_intercept_concerns};
 
 /* --- making --- */
 
@@ -266,7 +268,7 @@ chain_new(struct plugin_set *set, const struct plugin_set_options *all,
 		return NULL;
 	}
 	chain = mem_zalloc(sizeof(*chain) + options->count * sizeof(chain->members[0]));
-	chain->authority.ops = &chain_ops;
+	chain->authority.ops = kind->service == PLUGIN_INTERCEPTOR ? &intercept_ops : &chain_ops;
 	chain->authority.timeout_ms = -1;
 	chain->kind = kind;
 	chain->set = set;

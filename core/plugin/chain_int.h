@@ -93,6 +93,8 @@ long plugin_psk(
 size_t plugin_authn_begin(struct plugin_run *run);
 /* A message as plugins see it, without its properties; the views are the draft's. */
 void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
+/* Does a member want to see messages with this topic? */
+bool plugin_intercept_concerns(const struct plugin_authority *authority, struct bytes topic);
 /* The draft into the call, which references what it views. False: no memory. */
 bool plugin_keep_draft(struct plugin_call *call, struct msg_draft *draft);
 /* A remembered answer for the whole request. */

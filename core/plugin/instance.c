@@ -26,13 +26,16 @@ plugin_words_new(const char *const *items)
 	for (; items[count] != NULL; count++) {
 		size += strlen(items[count]) + 1;
 	}
-	words = mem_alloc(sizeof(*words) + (count + 1) * sizeof(words->items[0]) + size);
+	words = mem_alloc(sizeof(*words) + (count + 1) * sizeof(words->items[0]) +
+			  count * sizeof(struct bytes) + size);
 	ref_init(&words->ref);
 	words->count = count;
-	at = (char *)&words->items[count + 1];
+	words->views = (struct bytes *)(void *)&words->items[count + 1];
+	at = (char *)&words->views[count];
 	for (size_t i = 0; i < count; i++) {
 		words->items[i] = at;
 		at = stpcpy(at, items[i]) + 1;
+		words->views[i] = bytes_of(words->items[i]);
 	}
 	words->items[count] = NULL;
 	return words;

@@ -21,7 +21,26 @@ concerns(const struct plugin_member *member, struct bytes topic)
 		return true;
 	}
 	for (size_t i = 0; i < member->words->count; i++) {
-		if (wire_topic_matches(bytes_of(member->words->items[i]), topic)) {
+		uint8_t first = member->words->views[i].data[0];
+
+		/* Most others differ in their first byte. */
+		if (first != '+' && first != '#' && first != topic.data[0]) {
+			continue;
+		}
+		if (wire_topic_matches(member->words->views[i], topic)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+plugin_intercept_concerns(const struct plugin_authority *authority, struct bytes topic)
+{
+	const struct plugin_chain *chain = (const struct plugin_chain *)(const void *)authority;
+
+	for (size_t i = 0; i < chain->count; i++) {
+		if (concerns(&chain->members[i], topic)) {
 			return true;
 		}
 	}

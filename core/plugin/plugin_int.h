@@ -51,7 +51,8 @@ enum plugin_state {
 struct plugin_words {
 	struct ref ref;
 	size_t count;
-	const char *items[]; /* ends with NULL; the texts lie behind */
+	struct bytes *views; /* the same, with their lengths */
+	const char *items[]; /* ends with NULL; the views and the texts lie behind */
 };
 
 struct plugin_words *plugin_words_new(const char *const *items);

@@ -334,11 +334,17 @@ ask(struct route_desk *desk, struct route_publication *publication,
 	return plugin_ask(desk->plugins, authority, request);
 }
 
+/* An interceptor may have put another topic there; what is the same was checked when it came. */
 static bool
-topic_stands(struct route_publication *publication)
+topic_stands(struct route_publication *publication, struct bytes before)
 {
-	enum wire_topic_fault fault = wire_topic_name_check(publication->draft.topic, true);
+	enum wire_topic_fault fault;
 
+	if (publication->draft.topic.data == before.data &&
+	    publication->draft.topic.len == before.len) {
+		return true;
+	}
+	fault = wire_topic_name_check(publication->draft.topic, true);
 	if (fault != WIRE_TOPIC_OK) {
 		refuse(publication, WIRE_REASON_TOPIC_NAME_INVALID);
 	}
@@ -354,7 +360,13 @@ go_on(struct route_desk *desk, struct route_publication *publication, enum plugi
 	bool is_will = (publication->draft.flags & MSG_WILL) != 0;
 
 	if (publication->step == STEP_INTERCEPT) {
-		if (set->intercept != NULL) {
+		if (set->intercept != NULL &&
+		    (verdict != PLUGIN_PENDING ||
+			plugin_is_concerned(set->intercept, publication->draft.topic))) {
+			/* Who has waited does not know what stood there. */
+			struct bytes before = verdict == PLUGIN_PENDING ? publication->draft.topic
+									: (struct bytes){0};
+
 			if (verdict == PLUGIN_PENDING) {
 				verdict = ask(
 				    desk, publication, set->intercept, PLUGIN_INTERCEPT_PUBLISH);
@@ -362,7 +374,7 @@ go_on(struct route_desk *desk, struct route_publication *publication, enum plugi
 			if (verdict == PLUGIN_PENDING) {
 				return ROUTE_PENDING;
 			}
-			if (!judge(publication, verdict) || !topic_stands(publication)) {
+			if (!judge(publication, verdict) || !topic_stands(publication, before)) {
 				return ROUTE_DONE;
 			}
 		}

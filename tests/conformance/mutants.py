@@ -30,7 +30,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 LIBS = "-lyaml -lssl -lcrypto -lwslay -levent_core -levent_pthreads -lpthread".split()
-CFLAGS = "-std=c11 -D_GNU_SOURCE -O1 -g1 -fno-common -w".split() + ['-DPACKAGE_VERSION="mutants"']
+CFLAGS = "-std=c11 -D_GNU_SOURCE -O1 -g1 -fno-common -w".split() + ['-DPACKAGE_VERSION="mutants"', '-DAVOCET_PLUGIN_DIR=""']
 CONDITION = "(avocet_mutant == {})"
 
 

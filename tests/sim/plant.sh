@@ -18,7 +18,7 @@ done
 shift $((OPTIND - 1))
 
 cc=${CC:-cc}
-cflags="-std=c11 -D_GNU_SOURCE -O1 -g -I$src/core -I$src/include -I$src/tests -DPACKAGE_VERSION=\"sim\""
+cflags="-std=c11 -D_GNU_SOURCE -O1 -g -I$src/core -I$src/include -I$src/tests -DPACKAGE_VERSION=\"sim\" -DAVOCET_PLUGIN_DIR=\"\""
 
 # The rooms as the simulator links them.
 sources() {
