@@ -88,7 +88,7 @@ bind_plugin(struct conf *conf, const struct broker_options *options, size_t i)
 	}
 	(void)snprintf(path, sizeof(path), "plugins[%zu].config", i);
 	plugin->bound = plugin_config_bind(
-	    conf, plugin->opened, plugin->config, path, options->broker.data_dir);
+	    conf, plugin->opened, plugin->config, &node->place, path, options->broker.data_dir);
 }
 
 static struct broker_plugin *

@@ -55,7 +55,8 @@ void
 msg_draft_fini(struct msg_draft *draft)
 {
 	free_scraps(draft);
-	mem_free(&draft->copy);
+	/* Who was asked about it may still read it, though nobody waits for the answer. */
+	msg_unref(&draft->copy);
 }
 
 /* --- replacing --- */

@@ -337,12 +337,13 @@ free_refused(void *arg)
 
 struct plugin_config *
 plugin_config_bind(struct conf *conf, const struct plugin_module *module,
-    const struct conf_node *node, const char *path, const char *data_dir)
+    const struct conf_node *node, const struct conf_place *about, const char *path,
+    const char *data_dir)
 {
 	struct plugin_config *config = mem_zalloc(sizeof(*config));
 	const avocet_plugin *descriptor = module->descriptor;
 	avocet_conf *own = &config->conf;
-	struct conf_place place = {0};
+	struct conf_place place = *about;
 	struct conf_bind bind;
 	void *target;
 	bool good;

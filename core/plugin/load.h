@@ -15,6 +15,7 @@
 struct avocet_plugin;
 struct conf;
 struct conf_node;
+struct conf_place;
 
 struct plugin_module {
 	const struct avocet_plugin *descriptor;
@@ -48,11 +49,13 @@ struct plugin_config;
 
 /*
  * Checks a node (NULL: nothing was written) by the module's schema, and keeps what it says; what is
- * wrong is among the errors of conf, and then it is NULL. path: where it stands. The memory is
+ * wrong is among the errors of conf, and then it is NULL. about: where the instance stands, for
+ * what is wrong when nothing was written; path: where its configuration would. The memory is
  * conf's; who keeps the result longer than conf takes a reference.
  */
 struct plugin_config *plugin_config_bind(struct conf *conf, const struct plugin_module *module,
-    const struct conf_node *node, const char *path, const char *data_dir);
+    const struct conf_node *node, const struct conf_place *about, const char *path,
+    const char *data_dir);
 struct plugin_config *plugin_config_ref(struct plugin_config *config);
 void plugin_config_unref(struct plugin_config **config);
 /* May an instance go from one to the other without a restart? NULL: yes; else the key that may not

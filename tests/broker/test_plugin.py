@@ -280,6 +280,23 @@ def test_an_answer_after_its_time(with_plugin):
     assert reason_of_login(broker, "a=later-accept:1") == 0
 
 
+@pytest.mark.parametrize("exec_name", EXECS[:3])
+@pytest.mark.parametrize("chain", ["authorize", "intercept"])
+def test_a_message_whose_answer_comes_after_its_time(with_plugin, exec_name, chain):
+    """The message has gone by then; who was asked still reads it."""
+    broker = with_plugin(exec_name, chains={"default": {chain: [{"use": "a", "timeout": "100ms"}]}}, instances=("a",),
+                         threads=8)
+    client = broker.connect()
+    word = "sleep" if exec_name != "WORKER" else "later"
+    sent = [put(client, f"do/{i}/a={word}-accept:400", b"x" * 5000) for i in range(6)]
+    for packet_id in sent:
+        assert client.wait("PUBACK", packet_id=packet_id).reason not in (0, 0x10)
+    if exec_name == "WORKER":
+        wait_until(lambda: broker.log().count("complete gave -4") == 6)
+    else:
+        wait_until(lambda: reason_of_publish(client, f"do/a={'accept' if chain == 'authorize' else 'pass'}") in (0, 0x10))
+
+
 def test_an_answer_that_comes_twice(with_plugin):
     broker = with_plugin(chains=ONE, instances=("a",))
     assert reason_of_login(broker, "a=twice-accept:10") == 0
@@ -515,6 +532,16 @@ def test_a_module_that_is_cut_off_anywhere_is_refused(tmp_path):
 def test_what_is_newer_but_can_do_without_is_taken(tmp_path, members, before, good):
     done = start(tmp_path, odd(tmp_path, members=members, before=before))
     assert (done.returncode == 0) == good, done.stderr
+
+
+def test_keys_that_are_missing_are_told_where_the_instance_stands(tmp_path):
+    items = ('static const avocet_conf_item i[] = {{"a", AVOCET_CONF_INT, AVOCET_CONF_REQUIRED},'
+             '{"b", AVOCET_CONF_STR, AVOCET_CONF_REQUIRED}};')
+    done = start(tmp_path, odd(tmp_path, before=items,
+                               members=".conf = i, .n_conf = 2, .conf_item_size = sizeof(i[0])"))
+    assert done.returncode == 1
+    for key in "ab":
+        assert re.search(rf"c\.yaml:3:\d+: plugins\[0\]\.config: the key {key} is missing", done.stderr), done.stderr
 
 
 # --- reloads are one transaction over all ---
