@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -46,6 +47,7 @@ free_session(struct control_session *session)
 static void
 drop(struct control_session *session)
 {
+	plugin_errand_leave(&session->errand);
 	list_remove(&session->link);
 	watch_detach(&session->watch);
 	timer_clear(broker_main(session->broker), &session->timer);
@@ -340,7 +342,15 @@ broker_control_new(struct broker *broker, const char *path, char *why, size_t wh
 		return NULL;
 	}
 	buf_init(&text, SIZE_MAX);
-	buf_printf(&text, "unix:%s", path);
+	if (path[0] != '/') {
+		/* A listener wants the whole path. */
+		char *here = realpath(".", NULL);
+
+		buf_printf(&text, "unix:%s/%s", here != NULL ? here : "", path);
+		free(here);
+	} else {
+		buf_printf(&text, "unix:%s", path);
+	}
 	listener = listener_bind(buf_text(&text), why, why_size);
 	buf_fini(&text);
 	if (listener == NULL) {
@@ -391,6 +401,7 @@ broker_control_free(struct broker_control **control_at)
 	list_each (link, &control->sessions) {
 		struct control_session *session = list_item(link, struct control_session, link);
 
+		plugin_errand_leave(&session->errand);
 		list_remove(&session->link);
 		(void)close(session->fd);
 		free_session(session);

@@ -407,6 +407,64 @@ run_plugins(struct control_session *session, const char *const *args, size_t cou
 	broker_control_end(session, DONE);
 }
 
+/* avocet_PLUGIN_NAME, whatever stands in the plugin's name. */
+static void
+put_metric_name(struct buf *out, const struct plugin_number *number)
+{
+	buf_append_text(out, "avocet_");
+	for (const char *at = number->module; *at != '\0'; at++) {
+		buf_append_byte(out, *at == '-' ? '_' : (uint8_t)*at);
+	}
+	buf_printf(out, "_%s", number->name);
+}
+
+static void
+put_metric(const struct plugin_number *number, void *arg)
+{
+	struct control_session *session = arg;
+	struct buf text, name;
+
+	buf_init(&text, SIZE_MAX);
+	buf_init(&name, SIZE_MAX);
+	put_metric_name(&name, number);
+	if (session->has_json) {
+		buf_append_text(&text, session->page.rows != 0 ? ",\n{" : "{");
+		put_text(&text, "name", buf_bytes(&name));
+		buf_append_byte(&text, ',');
+		put_text(&text, "instance", bytes_of(number->instance));
+		buf_append_byte(&text, ',');
+		put_text(
+		    &text, "labels", bytes_of(number->labels[0] != '\0' ? number->labels + 1 : ""));
+		buf_printf(&text, ",\"type\":\"%s\",\"value\":%lld}",
+		    number->is_counter ? "counter" : "gauge", (long long)number->value);
+	} else {
+		buf_printf(&text, "# HELP %s ", buf_text(&name));
+		str_escape(&text, bytes_of(number->help), false);
+		buf_printf(&text, "\n# TYPE %s %s\n%s{instance=\"%s\"%s} %lld\n", buf_text(&name),
+		    number->is_counter ? "counter" : "gauge", buf_text(&name), number->instance,
+		    number->labels, (long long)number->value);
+	}
+	session->page.rows++;
+	broker_control_out(session, buf_bytes(&text));
+	buf_fini(&name);
+	buf_fini(&text);
+}
+
+static void
+run_metrics(struct control_session *session, const char *const *args, size_t count)
+{
+	(void)args;
+	(void)count;
+	if (session->has_json) {
+		broker_control_out(session, bytes_of("["));
+	}
+	plugin_house_metrics(session->broker->plugins.house, put_metric, session);
+	if (session->has_json) {
+		broker_control_out(session, bytes_of("]\n"));
+	}
+	broker_control_end(session, DONE);
+}
+
 static void
 run_reload(struct control_session *session, const char *const *args, size_t count)
 {
@@ -427,6 +485,72 @@ run_reload(struct control_session *session, const char *const *args, size_t coun
 	broker_control_end(session, DONE);
 }
 
+/* --- those of plugins --- */
+
+static void
+on_print(void *arg, struct bytes text)
+{
+	broker_control_out(arg, text);
+}
+
+static void
+on_end(void *arg, int status, const char *sentence)
+{
+	struct control_session *session = arg;
+
+	session->errand = NULL;
+	if (sentence[0] != '\0') {
+		broker_control_fail(session, status, "%s", sentence);
+	} else {
+		broker_control_end(session, status);
+	}
+}
+
+static const struct plugin_errand_ops errand_ops = {.print = on_print, .end = on_end};
+
+static void
+put_command(void *arg, const char *instance, const char *name, const char *usage, const char *help)
+{
+	struct control_session *session = arg;
+	struct buf text;
+
+	buf_init(&text, SIZE_MAX);
+	if (session->has_json) {
+		buf_append_text(&text, session->page.rows != 0 ? ",\n{" : "{");
+		put_text(&text, "instance", bytes_of(instance));
+		buf_append_byte(&text, ',');
+		put_text(&text, "command", bytes_of(name));
+		buf_append_byte(&text, ',');
+		put_text(&text, "usage", bytes_of(usage));
+		buf_append_byte(&text, ',');
+		put_text(&text, "help", bytes_of(help));
+		buf_append_byte(&text, '}');
+	} else {
+		buf_printf(
+		    &text, "%s %s%s%s\n    ", instance, name, usage[0] != '\0' ? " " : "", usage);
+		str_escape(&text, bytes_of(help), false);
+		buf_append_byte(&text, '\n');
+	}
+	session->page.rows++;
+	broker_control_out(session, buf_bytes(&text));
+	buf_fini(&text);
+}
+
+static void
+run_commands(struct control_session *session, const char *const *args, size_t count)
+{
+	(void)args;
+	(void)count;
+	if (session->has_json) {
+		broker_control_out(session, bytes_of("["));
+	}
+	plugin_house_commands(session->broker->plugins.house, put_command, session);
+	if (session->has_json) {
+		broker_control_out(session, bytes_of("]\n"));
+	}
+	broker_control_end(session, DONE);
+}
+
 /* --- which --- */
 
 static const struct command commands[] = {
@@ -437,6 +561,8 @@ static const struct command commands[] = {
     {"sessions", 0, 0, "[show CLIENT-ID | end CLIENT-ID | end --idle TIME]", run_sessions},
     {"kick", 1, 1, "CLIENT-ID", run_kick},
     {"plugins", 0, 0, "", run_plugins},
+    {"metrics", 0, 0, "", run_metrics},
+    {"commands", 0, 0, "", run_commands},
     {"reload", 0, 0, "", run_reload},
 };
 
@@ -476,6 +602,10 @@ broker_control_run(struct control_session *session)
 			return;
 		}
 		command->run(session, session->words + used, left);
+		return;
+	}
+	if (plugin_house_command(session->broker->plugins.house, session->words, session->count,
+		session->has_json, &errand_ops, session, &session->errand)) {
 		return;
 	}
 	broker_control_fail(

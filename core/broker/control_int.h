@@ -8,6 +8,7 @@
 #include "broker/broker_int.h"
 #include "broker/control.h"
 #include "loop/watch.h"
+#include "plugin/admin.h"
 #include "session/session.h"
 
 enum { CONTROL_MAX_WORDS = 32 };
@@ -48,6 +49,7 @@ struct control_session {
 	bool is_ended;   /* its exit status is in the output */
 	bool is_paged;   /* the page is out, or waits for room */
 	bool page_waits;
+	struct plugin_errand *errand; /* a plugin's command is under way; NULL: none */
 	void (*on_page)(struct control_session *session);
 	struct control_page page;
 };

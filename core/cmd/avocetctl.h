@@ -25,6 +25,8 @@ struct cmd_line {
 /* A command for the broker that runs; is it one? */
 bool cmd_ask_knows(const char *word);
 int cmd_ask(const struct cmd_line *line);
+/* Is there a socket to ask at? */
+bool cmd_ask_has_broker(const struct cmd_line *line);
 
 /* plugin list | info FILE | check FILE | doc FILE */
 int cmd_plugin(const struct cmd_line *line);

@@ -14,7 +14,7 @@
 enum { HEAD = 5, MAX_FRAME = 1 << 26 };
 
 static const char *const asked[] = {
-    "status", "clients", "sessions", "kick", "plugins", "reload", NULL};
+    "status", "clients", "sessions", "kick", "plugins", "metrics", "commands", "reload", NULL};
 
 bool
 cmd_ask_knows(const char *word)
@@ -117,6 +117,12 @@ print_answer(int fd)
 	}
 	buf_fini(&text);
 	return status;
+}
+
+bool
+cmd_ask_has_broker(const struct cmd_line *line)
+{
+	return access(line->control, W_OK) == 0;
 }
 
 int

@@ -198,6 +198,9 @@ cmd_tool(const struct cmd_line *line)
 	count = find(&shelf, line, &hit);
 	if (count == 1) {
 		status = run(&hit, line);
+	} else if (count == 0 && cmd_ask_has_broker(line)) {
+		/* It may be one of a running instance. */
+		status = cmd_ask(line);
 	} else if (count == 0) {
 		fprintf(stderr,
 		    "%savocetctl: there is no command \"%s\", and no plugin in %s brings it; "

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "loop/epoch.h"
 #include "plugin/plugin_int.h"
 
 enum { MAX_TEXT = 256, LOOK_MS = 20 };
@@ -24,6 +25,9 @@ struct plugin_start {
 	void *arg;
 	struct timer timer;
 	int64_t end_ms;
+	bool is_quiet;  /* of a stop: nobody who saw an instance serve is still about to ask it */
+	bool is_waited; /* that is not known yet */
+	bool is_over;
 };
 
 /* --- instances --- */
@@ -134,6 +138,7 @@ instance_new(struct plugin_house *house, const char *name, const struct plugin_m
 	list_init(&self->eras);
 	list_init(&self->threads);
 	list_init(&self->timers);
+	list_init(&self->watches);
 	self->news.run = on_news;
 	self->gone.run = on_gone;
 	if (self->authenticator.struct_size != 0) {
@@ -165,6 +170,8 @@ instance_free(struct avocet_self *self)
 		self->lifecycle->destroy(self->inst);
 	}
 	list_remove(&self->link);
+	plugin_metrics_fini(self);
+	plugin_commands_fini(self);
 	plugin_words_unref(&self->methods);
 	plugin_words_unref(&self->filters);
 	plugin_words_unref(&self->next_methods);
@@ -233,6 +240,7 @@ plugin_house_new(const struct plugin_house_options *options)
 	atomic_init(&house->stall_warn_ms, options->stall_warn_ms);
 	list_init(&house->instances);
 	list_init(&house->going);
+	list_init(&house->errands);
 	return house;
 }
 
@@ -449,6 +457,7 @@ plugin_house_start(struct plugin_house *house, void (*done)(void *arg), void *ar
 {
 	struct plugin_start *wait;
 
+	atomic_store_explicit(&house->has_started, true, memory_order_release);
 	list_each (link, &house->instances) {
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
@@ -484,6 +493,22 @@ tell_unanswered(struct avocet_self *self)
 	}
 }
 
+/* What the threads that were joined had sent has come by now: mail goes before timers. */
+static void
+on_all_stopped(struct worker *worker, struct timer *timer)
+{
+	struct plugin_start *wait = list_item(timer, struct plugin_start, timer);
+
+	(void)worker;
+	wait->house->start = NULL;
+	wait->done(wait->arg);
+	if (wait->is_waited) {
+		wait->is_over = true; /* on_quiet frees it */
+	} else {
+		mem_free(&wait);
+	}
+}
+
 static void
 finish_stop(struct plugin_house *house)
 {
@@ -496,9 +521,21 @@ finish_stop(struct plugin_house *house)
 	list_each (link, &house->going) {
 		instance_stop(list_item(link, struct avocet_self, link));
 	}
-	house->start = NULL;
-	wait->done(wait->arg);
-	mem_free(&wait);
+	wait->timer.fn = on_all_stopped;
+	timer_set(house->options.main, &wait->timer, context_current->mono_ms + 1);
+}
+
+/* Every worker has ended the turn in which an instance may have served. */
+static void
+on_quiet(void *memory)
+{
+	struct plugin_start *wait = memory;
+
+	wait->is_waited = false;
+	wait->is_quiet = true;
+	if (wait->is_over) {
+		mem_free(&wait);
+	}
 }
 
 static void
@@ -506,7 +543,7 @@ look_at_stop(struct worker *worker, struct timer *timer)
 {
 	struct plugin_start *wait = list_item(timer, struct plugin_start, timer);
 	struct plugin_house *house = wait->house;
-	bool is_open = false;
+	bool is_open = !wait->is_quiet;
 
 	list_each (link, &house->instances) {
 		is_open = is_open ||
@@ -526,6 +563,7 @@ plugin_house_stop(
 	struct plugin_start *wait = house->start;
 
 	house->is_stopping = true;
+	plugin_errands_end(house);
 	if (wait == NULL) {
 		wait = house->start = mem_zalloc(sizeof(*wait));
 	} else {
@@ -547,6 +585,11 @@ plugin_house_stop(
 				self->lifecycle->drain(self->inst);
 			}
 		}
+	}
+	wait->is_quiet = list_is_empty(&house->instances);
+	if (!wait->is_quiet) {
+		wait->is_waited = true;
+		epoch_retire(house->options.main, wait, on_quiet);
 	}
 	look_at_stop(house->options.main, &wait->timer);
 }

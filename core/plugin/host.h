@@ -93,6 +93,16 @@ struct plugin_report {
 void plugin_house_report(struct plugin_house *house,
     void (*fn)(const struct plugin_report *report, void *arg), void *arg);
 
+/* A metric of an instance. */
+struct plugin_number {
+	const char *instance, *module, *name, *help;
+	const char *labels; /* `,key="value"…`, or "" */
+	bool is_counter;
+	int64_t value;
+};
+void plugin_house_metrics(struct plugin_house *house,
+    void (*fn)(const struct plugin_number *number, void *arg), void *arg);
+
 /* --- instances --- */
 
 const char *plugin_name(const struct avocet_self *self);

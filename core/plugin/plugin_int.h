@@ -24,7 +24,11 @@
 #include "plugin/host.h"
 #include "plugin/load.h"
 
+enum { PLUGIN_MAX_METRICS = 256, PLUGIN_MAX_COMMANDS = 64 };
+
 struct plugin_call;
+struct plugin_command;
+struct plugin_metric;
 struct plugin_pool;
 
 /* What an instance did that it must not. */
@@ -135,9 +139,17 @@ struct avocet_self {
 	char text[256];
 	_Atomic bool wants_end; /* no configuration names it any more */
 
+	struct plugin_metric *metrics[PLUGIN_MAX_METRICS];
+	struct plugin_command *commands[PLUGIN_MAX_COMMANDS];
+	uint32_t command_count;
+	_Atomic uint32_t metric_count; /* published when the metric is there; any thread */
+
 	struct list threads; /* of its own */
 	struct list timers;
 	uint64_t next_timer;
+	struct list watches;
+	uint64_t next_watch;
+	uint32_t watch_count;
 };
 
 static inline bool
@@ -166,11 +178,14 @@ struct plugin_house {
 	struct list going; /* no configuration names them; they end when nobody needs them */
 	_Atomic int64_t stall_warn_ms; /* any thread */
 	_Atomic uint32_t epoch;        /* of grants: those of another one do not count */
+	struct list errands;           /* commands that are under way */
+	uint64_t next_errand;
 	struct plugin_start *start;
 	struct mail flush_mail;
 	_Atomic bool flush_is_posted;
 	_Atomic bool flush_rechecks;
 	bool is_stopping;
+	_Atomic bool has_started; /* before, there is but one thread, without a turn */
 };
 
 /* --- change.c: what is in force, and what comes next; main --- */
@@ -350,6 +365,25 @@ void plugin_leave(struct avocet_self *self, int64_t entered_ns, const char *func
 extern const avocet_runtime_api plugin_runtime_api;
 /* Main: joins its threads, says which hangs (then false); clears its timers. */
 bool plugin_runtime_end(struct avocet_self *self);
+
+bool plugin_is_main(const struct avocet_self *self);
+
+/* --- watches.c --- */
+int32_t plugin_fd_add(avocet_self *self, int32_t fd, uint32_t events, avocet_fd_fn fn, void *arg,
+    avocet_watch_h *out);
+int32_t plugin_fd_mod(avocet_self *self, avocet_watch_h number, uint32_t events);
+int32_t plugin_fd_del(avocet_self *self, avocet_watch_h number);
+void plugin_watches_end(struct avocet_self *self);
+
+/* --- admin.c --- */
+extern const struct avocet_admin_api plugin_admin_api;
+void plugin_commands_fini(struct avocet_self *self);
+/* Main: tells who waits for a command that it is over. */
+void plugin_errands_end(struct plugin_house *house);
+
+/* --- metrics.c --- */
+extern const struct avocet_metrics_api plugin_metrics_api;
+void plugin_metrics_fini(struct avocet_self *self);
 
 /* --- config.c --- */
 extern const avocet_conf_api plugin_conf_api;

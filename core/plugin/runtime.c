@@ -47,10 +47,11 @@ now_ns(void)
 	return loop_now_ns(NULL);
 }
 
-static bool
-is_main(const avocet_self *self)
+bool
+plugin_is_main(const avocet_self *self)
 {
-	return context_current != NULL && context_current->worker == self->house->options.main;
+	return !atomic_load_explicit(&self->house->has_started, memory_order_acquire) ||
+	       (context_current != NULL && context_current->worker == self->house->options.main);
 }
 
 static int32_t
@@ -108,7 +109,7 @@ timer_add(avocet_self *self, int64_t after_ns, int64_t period_ns, avocet_task_fn
 {
 	struct own_timer *own;
 
-	if (!is_main(self)) {
+	if (!plugin_is_main(self)) {
 		return refuse_thread(self, "called timer_add on another thread than main");
 	}
 	own = mem_zalloc(sizeof(*own));
@@ -130,7 +131,7 @@ timer_add(avocet_self *self, int64_t after_ns, int64_t period_ns, avocet_task_fn
 static int32_t
 timer_del(avocet_self *self, avocet_timer_h number)
 {
-	if (!is_main(self)) {
+	if (!plugin_is_main(self)) {
 		return refuse_thread(self, "called timer_del on another thread than main");
 	}
 	list_each (link, &self->timers) {
@@ -168,7 +169,7 @@ start_thread(avocet_self *self, const char *name, avocet_task_fn fn, void *arg)
 {
 	struct own_thread *own;
 
-	if (!is_main(self)) {
+	if (!plugin_is_main(self)) {
 		return refuse_thread(self, "called thread_start on another thread than main");
 	}
 	own = mem_zalloc(sizeof(*own));
@@ -191,6 +192,8 @@ plugin_runtime_end(struct avocet_self *self)
 {
 	struct list_link *link;
 	bool joined = true;
+
+	plugin_watches_end(self);
 
 	while ((link = list_take_first(&self->timers)) != NULL) {
 		struct own_timer *own = list_item(link, struct own_timer, link);
@@ -220,7 +223,7 @@ renew(avocet_self *self, avocet_error *err)
 {
 	avocet_error unwanted = {0};
 
-	if (!is_main(self)) {
+	if (!plugin_is_main(self)) {
 		return refuse_thread(self, "called renew on another thread than main");
 	}
 	return plugin_renew(self, err != NULL ? err : &unwanted);
@@ -234,4 +237,7 @@ const avocet_runtime_api plugin_runtime_api = {
     .timer_del = timer_del,
     .thread_start = start_thread,
     .renew = renew,
+    .fd_add = plugin_fd_add,
+    .fd_mod = plugin_fd_mod,
+    .fd_del = plugin_fd_del,
 };

@@ -16,6 +16,11 @@ extern "C" {
 
 typedef void (*avocet_task_fn)(void *inst, void *arg);
 
+#define AVOCET_FD_READ 1u  /* There is something to read, or the end. */
+#define AVOCET_FD_WRITE 2u /* There is room. */
+
+typedef void (*avocet_fd_fn)(void *inst, int32_t fd, uint32_t events, void *arg);
+
 typedef struct avocet_runtime_api {
 	uint32_t struct_size;
 	uint32_t reserved;
@@ -39,6 +44,14 @@ typedef struct avocet_runtime_api {
 	 * sentence in err (may be NULL), and nothing has changed; AVOCET_E_STATE within a reload or
 	 * at the end. Methods and filters stay as they were. [main] */
 	int32_t (*renew)(avocet_self *self, avocet_error *err);
+	/* fn on the main thread each time fd is ready for one of the AVOCET_FD_* of events, level
+	 * triggered; it may delete the watch. The descriptor stays the plugin's: fd_del before
+	 * close(). What is left when stop() has returned is deleted. At most 4096 per instance:
+	 * AVOCET_E_FULL. AVOCET_E_INVAL: fd cannot be watched. [main] */
+	int32_t (*fd_add)(avocet_self *self, int32_t fd, uint32_t events, avocet_fd_fn fn,
+	    void *arg, avocet_watch_h *out);
+	int32_t (*fd_mod)(avocet_self *self, avocet_watch_h watch, uint32_t events); /* [main] */
+	int32_t (*fd_del)(avocet_self *self, avocet_watch_h watch);                  /* [main] */
 } avocet_runtime_api;
 
 #ifdef __cplusplus

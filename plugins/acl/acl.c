@@ -7,7 +7,9 @@
  */
 #include "acl.h"
 
+#include <avocet/avocet_admin.h>
 #include <avocet/avocet_auth.h>
+#include <avocet/avocet_metrics.h>
 #include <avocet/avocet_runtime.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -37,6 +39,9 @@ struct instance {
 	const avocet_conf_api *conf;
 	const avocet_auth_api *auth;
 	const avocet_runtime_api *runtime;
+	const avocet_admin_api *admin;     /* NULL: likewise */
+	const avocet_metrics_api *metrics; /* NULL: this host has none */
+	avocet_metric_h denied[3];         /* publications, subscriptions, deliveries */
 	struct state *_Atomic state;
 	struct stat seen; /* of a file that could not be read: it is not tried twice */
 	avocet_timer_h timer;
@@ -134,6 +139,13 @@ ask(struct instance *instance, const avocet_client_info *client, unsigned action
 	if (!ruling.is_decided && state->defers) {
 		return AVOCET_DEFER;
 	}
+	if (instance->metrics != NULL) {
+		(void)instance->metrics->update(instance->self,
+		    instance->denied[action == ACL_PUBLISH     ? 0
+				     : action == ACL_SUBSCRIBE ? 1
+							       : 2],
+		    1);
+	}
 	tell_denial(instance, state, client, verb, topic, &ruling);
 	return AVOCET_DENY;
 }
@@ -203,6 +215,42 @@ look(void *inst, void *arg)
 
 /* --- life --- */
 
+static void
+add_metrics(struct instance *instance)
+{
+	static const char *const actions[] = {"publish", "subscribe", "receive"};
+
+	for (size_t i = 0; instance->metrics != NULL && i < 3; i++) {
+		avocet_pair label = {avocet_str_of("action"), avocet_str_of(actions[i])};
+
+		(void)instance->metrics->add(instance->self, AVOCET_METRIC_COUNTER, "denied_total",
+		    "what the rules did not allow", &label, 1, &instance->denied[i]);
+	}
+}
+
+/* --- commands --- */
+
+static void
+on_status(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	struct instance *instance = inst;
+	const struct state *state = atomic_load(&instance->state);
+	char text[MAX_PATH + 128];
+	int n = snprintf(text, sizeof(text), "%s: %zu rules%s\n", state->path,
+	    acl_rules_count(state->rules),
+	    acl_rules_judge_receive(state->rules) ? "; each delivery is judged" : "");
+
+	(void)arg;
+	if ((in->flags & AVOCET_ADMIN_JSON) != 0) {
+		n = snprintf(text, sizeof(text), "{\"rules\":%zu,\"judges_receive\":%s}\n",
+		    acl_rules_count(state->rules),
+		    acl_rules_judge_receive(state->rules) ? "true" : "false");
+	}
+	(void)instance->admin->print(
+	    instance->self, req, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+	(void)instance->admin->end(instance->self, req, 0, NULL);
+}
+
 static int32_t
 create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error *err)
 {
@@ -217,6 +265,13 @@ create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error
 	instance->conf = host->query(self, AVOCET_HOST_CONF);
 	instance->auth = host->query(self, AVOCET_HOST_AUTH);
 	instance->runtime = host->query(self, AVOCET_HOST_RUNTIME);
+	instance->metrics = host->query(self, AVOCET_HOST_METRICS);
+	add_metrics(instance);
+	instance->admin = host->query(self, AVOCET_HOST_ADMIN);
+	if (instance->admin != NULL) {
+		(void)instance->admin->command(self, "status", "",
+		    "the rules that are in force, and how many", on_status, NULL);
+	}
 	*inst_out = instance;
 	return AVOCET_OK;
 }

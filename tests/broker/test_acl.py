@@ -257,6 +257,24 @@ def test_each_denial_is_told_with_its_rule(with_rules):
     assert re.search(r'may not subscribe to "#" since no rule of \S*rules allows it: client_id="dev1"', log)
 
 
+def test_denials_are_counted_and_the_rules_in_force_are_told(with_rules):
+    broker = with_rules()
+    client = enter(broker, "dev1")
+    for i in range(3):
+        reason_of_publish(client, f"no/{i}")
+    reason_of_subscribe(client, "#")
+    ctl = [os.path.join(os.path.dirname(BIN), "avocetctl"), "--control", str(broker.run / "control.sock")]
+
+    def told(*words):
+        return subprocess.run([*ctl, *words], capture_output=True, text=True, env=environment(), timeout=STOP_SECONDS,
+                              stdin=subprocess.DEVNULL).stdout
+    text = told("metrics")
+    assert 'avocet_acl_denied_total{instance="rules",action="publish"} 3\n' in text
+    assert 'avocet_acl_denied_total{instance="rules",action="subscribe"} 1\n' in text
+    assert told("rules", "status") == f"{broker.rules}: 4 rules\n"
+    assert json.loads(told("rules", "status", "--json")) == {"rules": 4, "judges_receive": False}
+
+
 def test_a_flood_of_denials_does_not_flood_the_log(with_rules):
     broker = with_rules(denials_logged=3)
     client = enter(broker, "dev1")

@@ -18,8 +18,10 @@
  *     qos-X          authorizer: X by grants, with at most QoS 1
  *     cover-X        authorizer: X by grants, to be remembered for all of its level and below
  */
+#include <avocet/avocet_admin.h>
 #include <avocet/avocet_auth.h>
 #include <avocet/avocet_message.h>
+#include <avocet/avocet_metrics.h>
 #include <avocet/avocet_runtime.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifndef EXEC
 #define EXEC AVOCET_EXEC_WORKER
@@ -36,7 +39,7 @@
 #define ACTIONS (AVOCET_DO_PUBLISH | AVOCET_DO_SUBSCRIBE | AVOCET_DO_WILL)
 #endif
 
-enum service { AUTHN, AUTHZ, INTERCEPT };
+enum service { AUTHN, AUTHZ, INTERCEPT, ADMIN };
 
 struct job {
 	struct job *next;
@@ -59,6 +62,12 @@ struct instance {
 	const avocet_auth_api *auth;
 	const avocet_message_api *message;
 	const avocet_runtime_api *runtime;
+	const avocet_admin_api *admin;
+	const avocet_metrics_api *metrics;
+	avocet_metric_h counted, level;
+	avocet_watch_h watch;
+	avocet_req_h pipe_req;
+	int pipes[2];
 	struct state *_Atomic state;
 	char filters[4][64];
 	pthread_mutex_t lock;
@@ -90,6 +99,9 @@ complete(struct instance *instance, enum service service, avocet_req_h req, int3
 	switch (service) {
 	case AUTHN:
 		return instance->auth->auth_complete(instance->self, req, verdict, NULL);
+	case ADMIN:
+		(void)instance->admin->print(instance->self, req, "late\n", 5);
+		return instance->admin->end(instance->self, req, 0, NULL);
 	case AUTHZ:
 		return instance->auth->authz_complete(instance->self, req, verdict, NULL, 0);
 	default:
@@ -233,6 +245,8 @@ obey(struct instance *instance, enum service service, avocet_req_h req, const ch
 	const char *number = strchr(word, ':'), *rest = strchr(word, '-');
 	long ms = number != NULL ? atol(number + 1) : 0;
 	int32_t verdict = verdict_of(rest != NULL ? rest + 1 : word);
+
+	(void)instance->metrics->update(instance->self, instance->counted, 1);
 
 	if (begins(word, "never")) {
 		return AVOCET_PENDING;
@@ -403,6 +417,92 @@ publish(void *inst, avocet_req_h req, uint32_t point, const avocet_msg *msg,
 	return obey(instance, INTERCEPT, req, word);
 }
 
+/* --- commands and numbers --- */
+
+static void
+on_echo(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	struct instance *instance = inst;
+
+	(void)arg;
+	for (size_t i = 0; i < in->n_args; i++) {
+		(void)instance->admin->print(instance->self, req, in->args[i].p, in->args[i].n);
+		(void)instance->admin->print(instance->self, req, "\n", 1);
+	}
+	if ((in->flags & AVOCET_ADMIN_JSON) != 0) {
+		(void)instance->admin->print(instance->self, req, "{}\n", 3);
+	}
+	(void)instance->admin->end(instance->self, req, in->n_args == 0 ? 1 : 0,
+	    in->n_args == 0 ? "there is nothing to say" : NULL);
+}
+
+static void
+on_later(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	char text[16] = "0";
+
+	(void)arg;
+	if (in->n_args != 0 && in->args[0].n < sizeof(text)) {
+		memcpy(text, in->args[0].p, in->args[0].n);
+	}
+	put(inst, ADMIN, req, 0, 1, atol(text));
+}
+
+/* A pipe that is written to and watched; each byte that comes ends the command. */
+static void
+on_pipe(void *inst, int32_t fd, uint32_t events, void *arg)
+{
+	struct instance *instance = inst;
+	char byte;
+
+	(void)arg;
+	if ((events & AVOCET_FD_READ) != 0 && read(fd, &byte, 1) == 1) {
+		(void)instance->runtime->fd_del(instance->self, instance->watch);
+		(void)instance->admin->print(instance->self, instance->pipe_req, &byte, 1);
+		(void)instance->admin->end(instance->self, instance->pipe_req,
+		    instance->runtime->fd_del(instance->self, instance->watch) == AVOCET_E_GONE ? 0
+												: 1,
+		    NULL);
+		(void)close(instance->pipes[0]);
+		(void)close(instance->pipes[1]);
+	}
+}
+
+static void
+on_pipe_command(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	struct instance *instance = inst;
+
+	(void)arg;
+	instance->pipe_req = req;
+	if (in->n_args != 1 || pipe(instance->pipes) != 0 ||
+	    instance->runtime->fd_add(instance->self, instance->pipes[0], AVOCET_FD_READ, on_pipe,
+		NULL, &instance->watch) != AVOCET_OK ||
+	    write(instance->pipes[1], in->args[0].p, 1) != 1) {
+		(void)instance->admin->end(instance->self, req, 1, "it does not work");
+	}
+}
+
+static void
+add_commands(struct instance *instance)
+{
+	avocet_pair label = {avocet_str_of("kind"), avocet_str_of("a\"b")};
+
+	instance->admin = instance->host->query(instance->self, AVOCET_HOST_ADMIN);
+	instance->metrics = instance->host->query(instance->self, AVOCET_HOST_METRICS);
+	(void)instance->admin->command(
+	    instance->self, "echo", "[WORD ...]", "say it again", on_echo, NULL);
+	(void)instance->admin->command(
+	    instance->self, "pipe", "BYTE", "through a pipe", on_pipe_command, NULL);
+	(void)instance->admin->command(
+	    instance->self, "answer later", "MS", "answer from a thread", on_later, NULL);
+	(void)instance->metrics->add(instance->self, AVOCET_METRIC_COUNTER, "questions_total",
+	    "how often it was asked", &label, 1, &instance->counted);
+	(void)instance->metrics->add(
+	    instance->self, AVOCET_METRIC_GAUGE, "level", "a level", NULL, 0, &instance->level);
+	(void)instance->metrics->update(instance->self, instance->level, -7);
+}
+
 /* --- life --- */
 
 static int32_t
@@ -418,6 +518,7 @@ create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error
 	instance->auth = host->query(self, AVOCET_HOST_AUTH);
 	instance->message = host->query(self, AVOCET_HOST_MESSAGE);
 	instance->runtime = host->query(self, AVOCET_HOST_RUNTIME);
+	add_commands(instance);
 	(void)pthread_mutex_init(&instance->lock, NULL);
 	(void)pthread_condattr_init(&monotonic);
 	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
