@@ -22,6 +22,7 @@ enum {
 	MAX_OUT = 1 << 18, /* bytes that wait; then pages do */
 	IDLE_MS = 30000,
 	HEAD = 5,
+	READ_SIZE = 4096,
 };
 
 struct broker_control {
@@ -239,10 +240,16 @@ take_words(struct control_session *session)
 static void
 receive(struct control_session *session)
 {
-	uint8_t *room = buf_reserve(&session->in, 4096);
-	ssize_t n = read(session->fd, room, 4096);
+	/* While a command runs its words stay where they are: what comes then is read and dropped.
+	 */
+	uint8_t rest[READ_SIZE], *room = rest;
+	ssize_t n;
 	int taken;
 
+	if (!session->is_running) {
+		room = buf_reserve(&session->in, READ_SIZE);
+	}
+	n = read(session->fd, room, READ_SIZE);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 		return;
 	}

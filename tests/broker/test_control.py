@@ -180,6 +180,22 @@ def test_a_request_byte_by_byte_and_one_that_never_ends(own):
     assert told(own, "status")
 
 
+def test_what_follows_a_request_is_dropped(own):
+    for i in range(50):
+        own.open(version=4).connect(f"m{i}", clean=False)
+    for _ in range(20):
+        sock = raw(own)
+        sock.sendall(b"sessions\0show\0m7\0\0")
+        try:
+            for _ in range(30):
+                sock.sendall(b"y" * 30000)
+        except OSError:
+            pass            # it was answered, and closed
+        sock.close()
+    wait_until(lambda: ask(own, "status").returncode == 0)
+    assert "m7" in ask(own, "sessions", "show", "m7").stdout
+
+
 def test_who_leaves_in_the_middle(own):
     for i in range(200):
         own.open(version=4).connect(f"m{i}", clean=False)
