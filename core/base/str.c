@@ -171,3 +171,22 @@ str_nearest(struct bytes text, const char *const *words)
 	}
 	return nearest;
 }
+
+size_t
+str_match_words(const char *words, const char *const *given, size_t count)
+{
+	size_t used = 0;
+
+	while (*words != '\0') {
+		size_t len = strcspn(words, " ");
+
+		if (used == count || strlen(given[used]) != len ||
+		    strncmp(given[used], words, len) != 0) {
+			return 0;
+		}
+		used++;
+		words += len;
+		words += *words == ' ';
+	}
+	return used;
+}

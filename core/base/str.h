@@ -31,4 +31,8 @@ size_t str_distance(struct bytes a, struct bytes b, size_t limit);
 /* Of the words (NULL ends them) the one nearest to a misspelt text, or NULL when none is near. */
 const char *str_nearest(struct bytes text, const char *const *words);
 
+/* How many of the given words are `words`, which are divided by single blanks: "sessions show" has
+ * two; 0: they begin otherwise. */
+size_t str_match_words(const char *words, const char *const *given, size_t count);
+
 #endif

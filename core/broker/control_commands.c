@@ -566,32 +566,13 @@ static const struct command commands[] = {
     {"reload", 0, 0, "", run_reload},
 };
 
-/* How many of the words are the command's; 0: it is another. */
-static size_t
-match(const char *words, const struct control_session *session)
-{
-	size_t used = 0;
-
-	while (*words != '\0') {
-		size_t len = strcspn(words, " ");
-
-		if (used == session->count || strlen(session->words[used]) != len ||
-		    strncmp(session->words[used], words, len) != 0) {
-			return 0;
-		}
-		used++;
-		words += len;
-		words += *words == ' ';
-	}
-	return used;
-}
-
 void
 broker_control_run(struct control_session *session)
 {
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		const struct command *command = &commands[i];
-		size_t used = match(command->words, session), left = session->count - used;
+		size_t used = str_match_words(command->words, session->words, session->count),
+		       left = session->count - used;
 
 		if (used == 0) {
 			continue;

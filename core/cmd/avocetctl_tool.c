@@ -8,11 +8,12 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/str.h"
 #include "base/vec.h"
 #include "cmd/avocetctl.h"
 #include "plugin/load.h"
 
-enum { MAX_WHY = 512, MAX_WORDS = 2 };
+enum { MAX_WHY = 512 };
 
 /* The modules of the plugin folder, by name, and what was said of those that cannot be used. */
 struct shelf {
@@ -78,26 +79,6 @@ command_at(const avocet_tool *tool, size_t i)
 	return command;
 }
 
-/* How many of the words are the command's name; 0: it is another one. */
-static size_t
-match(const char *name, const struct cmd_line *line)
-{
-	size_t used = 0;
-
-	while (*name != '\0') {
-		size_t len = strcspn(name, " ");
-
-		if (used == line->count || used == MAX_WORDS || strlen(line->words[used]) != len ||
-		    strncmp(line->words[used], name, len) != 0) {
-			return 0;
-		}
-		used++;
-		name += len;
-		name += *name == ' ';
-	}
-	return used;
-}
-
 struct hit {
 	const struct plugin_module *module;
 	avocet_tool_command command;
@@ -119,7 +100,9 @@ find(const struct shelf *shelf, const struct cmd_line *line, struct hit *hit)
 		}
 		for (size_t i = 0; tool != NULL && i < tool->n_commands; i++) {
 			avocet_tool_command command = command_at(tool, i);
-			size_t used = command.name != NULL ? match(command.name, line) : 0;
+			size_t used = command.name != NULL
+					  ? str_match_words(command.name, line->words, line->count)
+					  : 0;
 
 			if (used == 0 || command.run == NULL) {
 				continue;

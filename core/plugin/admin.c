@@ -9,6 +9,7 @@
 #include <avocet/avocet_admin.h>
 
 #include "base/mem.h"
+#include "base/str.h"
 #include "plugin/plugin_int.h"
 
 enum { MAX_NAME = 64, MAX_WORDS = 2 };
@@ -156,26 +157,6 @@ plugin_errands_end(struct plugin_house *house)
 	}
 }
 
-/* How many words behind the instance's name the command's name has; 0: it is another. */
-static size_t
-match(const char *name, const char *const *words, size_t count)
-{
-	size_t used = 0;
-
-	while (*name != '\0') {
-		size_t len = strcspn(name, " ");
-
-		if (used == count || strlen(words[used]) != len ||
-		    strncmp(words[used], name, len) != 0) {
-			return 0;
-		}
-		used++;
-		name += len;
-		name += *name == ' ';
-	}
-	return used;
-}
-
 static void
 run(struct avocet_self *self, const struct plugin_command *command,
     const struct plugin_errand *errand, const char *const *words, size_t count, bool is_json)
@@ -204,7 +185,8 @@ plugin_house_command(struct plugin_house *house, const char *const *words, size_
 		for (uint32_t i = 0;
 		     count > 1 && strcmp(self->name, words[0]) == 0 && i < self->command_count;
 		     i++) {
-			size_t used = match(self->commands[i]->name, words + 1, count - 1);
+			size_t used =
+			    str_match_words(self->commands[i]->name, words + 1, count - 1);
 			struct plugin_errand *errand;
 
 			if (used == 0) {

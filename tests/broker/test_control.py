@@ -82,6 +82,14 @@ def test_more_than_a_page(own):
     sessions = told(own, "sessions")
     assert {s["client_id"] for s in sessions} == {f"many{i}" for i in range(3000)} and len(sessions) == 3000
     assert len(ask(own, "sessions").stdout.splitlines()) == 3001
+    # Who does not read for a while makes the pages wait, loses none of them and holds up nobody.
+    slow = raw(own)
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    slow.sendall(b"sessions\0--json\0\0")
+    assert told(own, "status")["sessions"] == 3000
+    frames = answer(slow)
+    assert frames[-1] == ("x", b"\0")
+    assert len(json.loads(b"".join(text for kind, text in frames if kind == "o"))) == 3000
     assert ask(own, "sessions", "end", "--idle", "1h").stdout == "ended: 0\n"
     time.sleep(1.1)
     late = own.connect("late")

@@ -225,6 +225,22 @@ the_nearest_word_is_named_and_only_when_it_is_near(void **state)
 	(void)str_nearest(bytes_of(NULL), words);
 }
 
+static void
+words_are_matched_from_the_begin(void **state)
+{
+	static const char *const given[] = {"sessions", "show", "x", "session"};
+
+	(void)state;
+	assert_int_equal(str_match_words("sessions", given, 3), 1);
+	assert_int_equal(str_match_words("sessions show", given, 3), 2);
+	assert_int_equal(str_match_words("sessions show", given, 1), 0);
+	assert_int_equal(str_match_words("sessions end", given, 3), 0);
+	assert_int_equal(str_match_words("sessions", given + 3, 1), 0);
+	assert_int_equal(str_match_words("session", given, 3), 0);
+	assert_int_equal(str_match_words("sessions", given, 0), 0);
+	assert_int_equal(str_match_words("", given, 3), 0);
+}
+
 int
 main(void)
 {
@@ -237,6 +253,7 @@ main(void)
 	    cmocka_unit_test(random_distances_agree_with_the_table),
 	    cmocka_unit_test(long_texts_have_a_distance_too),
 	    cmocka_unit_test(the_nearest_word_is_named_and_only_when_it_is_near),
+	    cmocka_unit_test(words_are_matched_from_the_begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
