@@ -13,6 +13,9 @@
 
 enum { CONTROL_MAX_WORDS = 32 };
 
+/* What avocetctl exits with. */
+enum { CONTROL_DONE = 0, CONTROL_REFUSED = 1, CONTROL_USAGE = 2 };
+
 struct control_session;
 
 /* What goes from worker to worker, and comes back with a page of text. */
@@ -72,7 +75,24 @@ void broker_control_send_page(
 
 /* Runs what the words say; it ends now or later. */
 void broker_control_run(struct control_session *session);
+/* "name":"value" */
+void broker_control_put_text(struct buf *out, const char *name, struct bytes value);
+/* A cell of a table: what would break a line is escaped, and "" shows. */
+void broker_control_put_cell(struct buf *out, struct bytes value, int width);
+
+/* --- control_sessions.c --- */
+
 /* On the worker whose hand it is: fills the page's text. */
 void broker_control_fill_page(struct control_page *page, const struct broker_hand *hand);
+
+void broker_control_run_clients(
+    struct control_session *session, const char *const *args, size_t count);
+void broker_control_run_sessions(
+    struct control_session *session, const char *const *args, size_t count);
+void broker_control_run_show(
+    struct control_session *session, const char *const *args, size_t count);
+void broker_control_run_end(struct control_session *session, const char *const *args, size_t count);
+void broker_control_run_kick(
+    struct control_session *session, const char *const *args, size_t count);
 
 #endif

@@ -130,7 +130,7 @@ def test_reload(own):
 
 
 def test_wrong_words(own):
-    for words in (("status", "x"), ("kick",), ("sessions", "show"), ("sessions", "eat"), ("sessions", "end", "--idle"),
+    for words in (("status", "x"), ("kick",), ("sessions", "show"), ("sessions", "eat"), ("sessions", "end", "--idle"), ("sessions", "end", "a", "b"),
                   ("sessions", "end", "--idle", "x"), ("sessions", "end", "--idle", "0s")):
         done = ask(own, *words)
         assert done.returncode in (1, 2) and done.stderr and not done.stdout, words
