@@ -8,7 +8,8 @@ import pytest
 
 from conftest import BIN, environment, need
 from test_auth_file import sha512
-from test_plugin import DESCRIPTOR, HERE, INCLUDE, SCRIPT, build
+from test_module import DESCRIPTOR
+from test_plugin import HERE, INCLUDE, SCRIPT, build
 
 PROGRAM = os.path.join(os.path.dirname(BIN), "avocet-plugintest")
 BUILD = os.path.dirname(os.path.abspath(BIN))
