@@ -124,11 +124,13 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 }
 
 static void
-send_auth(struct conn *conn, uint8_t reason, struct bytes data)
+send_auth(struct conn *conn, uint8_t reason, const struct plugin_said *given)
 {
+	const struct plugin_said *said = plugin_said_or_none(given);
+	struct bytes data = buf_bytes(&said->data);
 	struct bytes method =
 	    conn->client != NULL ? msg_client_method_of(conn->client) : conn->connect->method;
-	size_t room = method.len + data.len + 16;
+	size_t room = method.len + data.len + said->text.len + said->user_props.len + 16;
 	uint8_t *block = mem_alloc(room);
 	struct wire_writer writer = wire_writer_of(block, room);
 	struct wire_packet packet = {.type = WIRE_AUTH, .auth = {.reason = reason}};
@@ -137,6 +139,7 @@ send_auth(struct conn *conn, uint8_t reason, struct bytes data)
 	if (data.len != 0) {
 		wire_write_prop_bytes(&writer, WIRE_AUTHENTICATION_DATA, data);
 	}
+	conn_write_said(&writer, said, (struct bytes){0});
 	packet.auth.props.block = bytes_make(block, writer.len);
 	(void)peer_send(&conn->peer, &packet);
 	mem_free(&block);
@@ -181,19 +184,29 @@ go_on_with_client(struct conn *conn)
 	peer_resume(&conn->peer, PEER_PAUSE_ROLE);
 }
 
+/* What was said is the connection's from here on. */
 static void
-judge_connect(struct conn *conn, const struct plugin_request *request)
+take_said(struct conn *conn, struct plugin_request *request)
+{
+	plugin_said_free(&conn->connect->said);
+	conn->connect->said = request->said;
+	request->said = NULL;
+}
+
+static void
+judge_connect(struct conn *conn, struct plugin_request *request)
 {
 	switch (request->verdict) {
 	case PLUGIN_ACCEPT:
-		conn_accepted(conn, request);
+		take_said(conn, request);
+		conn_accepted(conn, true);
 		break;
 	case PLUGIN_CONTINUE:
-		send_auth(
-		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
+		send_auth(conn, WIRE_REASON_CONTINUE_AUTHENTICATION, request->said);
 		go_on_with_client(conn);
 		break;
 	default:
+		take_said(conn, request);
 		deny(conn, request->reason, "the login is refused", request->answer_delay_ms);
 		break;
 	}
@@ -203,29 +216,34 @@ judge_connect(struct conn *conn, const struct plugin_request *request)
 static bool
 is_same_user(const struct conn *conn, const struct plugin_request *request)
 {
-	return request->answer_username.len == 0 ||
-	       bytes_equal(
-		   buf_bytes(&request->answer_username), msg_client_username_of(conn->client));
+	struct bytes name = buf_bytes(&plugin_said_or_none(request->said)->username);
+
+	return name.len == 0 || bytes_equal(name, msg_client_username_of(conn->client));
 }
 
 static void
-judge_reauth(struct conn *conn, const struct plugin_request *request)
+judge_reauth(struct conn *conn, struct plugin_request *request)
 {
 	conn->more->reauth = CONN_REAUTH_NONE;
 	if (request->verdict == PLUGIN_ACCEPT && is_same_user(conn, request)) {
-		send_auth(conn, WIRE_REASON_SUCCESS, buf_bytes(&request->answer_data));
+		conn_renew_terms(conn, request->said);
+		send_auth(conn, WIRE_REASON_SUCCESS, request->said);
 	} else if (request->verdict == PLUGIN_CONTINUE) {
-		send_auth(
-		    conn, WIRE_REASON_CONTINUE_AUTHENTICATION, buf_bytes(&request->answer_data));
+		send_auth(conn, WIRE_REASON_CONTINUE_AUTHENTICATION, request->said);
 		conn->more->reauth = CONN_REAUTH_EXCHANGE;
 	} else {
 		bool can_be_said =
 		    request->reason >= WIRE_REASON_FIRST_ERROR &&
 		    wire_reason_is_allowed(WIRE_DISCONNECT, WIRE_SERVER, request->reason);
 
+		if (request->verdict != PLUGIN_ACCEPT) {
+			conn->more->said = request->said;
+			request->said = NULL;
+		}
 		conn_close(conn, SESSION_LEAVE_ABNORMAL,
 		    can_be_said ? request->reason : (uint8_t)WIRE_REASON_NOT_AUTHORIZED,
 		    "the re-authentication is refused");
+		plugin_said_free(&conn->more->said);
 	}
 }
 
@@ -343,7 +361,7 @@ conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 		return;
 	}
 	if (authority == NULL && connect->is_proven) {
-		conn_accepted(conn, NULL);
+		conn_accepted(conn, false);
 		return;
 	}
 	if (authority == NULL || !claims) {
@@ -360,7 +378,7 @@ conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 			    WIRE_REASON_SUCCESS,
 			    "the user name is ignored: nobody is there to check it");
 		}
-		conn_accepted(conn, NULL);
+		conn_accepted(conn, false);
 		return;
 	}
 	(void)question_new(conn, PLUGIN_AUTHENTICATE, connect->method, data);

@@ -286,7 +286,7 @@ conn_free_connect(struct conn *conn)
 		mem_wipe(connect->texts, connect->texts_len);
 		mem_free(&connect->texts);
 	}
-	buf_fini_wiped(&connect->auth_data);
+	plugin_said_free(&connect->said);
 	mem_free(&conn->connect);
 }
 
@@ -295,9 +295,11 @@ conn_free_connect(struct conn *conn)
 static void
 say_goodbye(struct conn *conn, uint8_t reason, const char *sentence)
 {
-	uint8_t block[MAX_SENTENCE + 8];
-	struct wire_writer writer = wire_writer_of(block, sizeof(block));
+	const struct plugin_said *said = conn->more != NULL ? conn->more->said : NULL;
+	struct bytes text = bytes_of(sentence != NULL ? sentence : "");
 	struct wire_packet packet = {.type = WIRE_DISCONNECT};
+	struct wire_writer writer = wire_writer_of(NULL, 0);
+	uint8_t *block;
 
 	if (reason == WIRE_REASON_SUCCESS) {
 		return;
@@ -314,11 +316,14 @@ say_goodbye(struct conn *conn, uint8_t reason, const char *sentence)
 	packet.disconnect.reason = wire_reason_is_allowed(WIRE_DISCONNECT, WIRE_SERVER, reason)
 				       ? reason
 				       : (uint8_t)WIRE_REASON_UNSPECIFIED_ERROR;
-	if (sentence != NULL) {
-		wire_write_prop_bytes(&writer, WIRE_REASON_STRING, bytes_of(sentence));
-		packet.disconnect.props.block = bytes_make(block, writer.len);
-	}
+	/* Once for the length. */
+	conn_write_said(&writer, said, text);
+	block = mem_alloc(writer.len + 1);
+	writer = wire_writer_of(block, writer.len);
+	conn_write_said(&writer, said, text);
+	packet.disconnect.props.block = bytes_make(block, writer.len);
 	(void)peer_send(&conn->peer, &packet);
+	mem_free(&block);
 }
 
 static void
@@ -438,6 +443,7 @@ on_freed(struct peer *peer)
 		list_remove(&conn->more->wait_link);
 		mem_free(&conn->more);
 	}
+	mem_free(&conn->terms);
 	list_remove(&conn->link);
 	if (conn->handle != 0) {
 		session_handle_free(table->house->options.sessions->directory, conn->handle);
@@ -489,6 +495,11 @@ on_deadline(struct conn *conn)
 {
 	if (conn->state == CONN_DELAYED) {
 		conn_refuse(conn, conn->connect->refusal, conn->connect->refusal_text);
+	} else if (conn->state == CONN_SERVING) {
+		if (!conn_check_terms(conn)) {
+			conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_MAXIMUM_CONNECT_TIME,
+			    "the credential has expired");
+		}
 	} else {
 		if (conn->state == CONN_NEW) {
 			counter_add(COUNTER_CLOSED_CONNECT_TIMEOUT, 1);

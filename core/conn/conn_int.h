@@ -100,7 +100,7 @@ struct conn_connect {
 	bool is_assigned;
 	bool present;
 	bool authenticated;
-	struct buf auth_data; /* for CONNACK */
+	struct plugin_said *said; /* NULL: nothing more */
 };
 
 /*
@@ -140,7 +140,15 @@ struct conn_more {
 	struct list_link wait_link; /* of table->moving or rated */
 	int64_t rate_at_us;         /* publications are allowed from here on (GCRA) */
 	int64_t bytes_at_us;
-	uint8_t reauth; /* enum conn_reauth */
+	struct plugin_said *said; /* for DISCONNECT, while it closes */
+	uint8_t reauth;           /* enum conn_reauth */
+};
+
+/* On which an authenticator has let it in. */
+struct conn_terms {
+	int64_t expires_ms;            /* UNIX time; 0: never */
+	uint32_t max_session_expiry_s; /* 0: as the listener says, also below */
+	uint32_t max_receive;
 };
 
 struct conn {
@@ -154,6 +162,7 @@ struct conn {
 	struct conn_connect *connect; /* until CONNACK */
 	struct conn_more *more;       /* NULL: nothing of it is under way */
 	struct conn_line *line;       /* publications that wait; NULL: none */
+	struct conn_terms *terms;     /* NULL: those of the listener */
 	struct list_link link;        /* of the table */
 	struct conn_gone *gone;       /* may be NULL */
 	uint64_t handle;              /* 0: none yet */
@@ -222,9 +231,8 @@ void conn_dispatch(struct peer *peer, struct wire_packet *packet);
 void conn_on_connect(struct conn *conn, const struct wire_connect *packet);
 /* CONNACK with a refusal, then closed. */
 void conn_refuse(struct conn *conn, uint8_t reason, const char *sentence);
-/* Authentication is over with yes; what the authority said is in the question (NULL: nobody was
- * asked). */
-void conn_accepted(struct conn *conn, const struct plugin_request *answer);
+/* Authentication is over with yes; what was said to it stands in conn->connect. */
+void conn_accepted(struct conn *conn, bool was_asked);
 /* The snapshot, with what plugins want to know of it. */
 struct msg_client *conn_make_client(struct conn *conn, const struct msg_client_parts *parts);
 void conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence);
@@ -235,6 +243,21 @@ void conn_on_auth(struct conn *conn, const struct wire_disconnect *packet);
 void conn_authorize_will(struct conn *conn);
 /* The connection goes: whoever answers later finds nobody. */
 void conn_drop_question(struct conn *conn);
+
+/* --- terms.c --- */
+/* Server Reference, Reason String (what was said, or else the sentence) and User Properties. */
+void conn_write_said(
+    struct wire_writer *writer, const struct plugin_said *said, struct bytes sentence);
+/* At acceptance; when it serves; and when it has re-authenticated. said may be NULL. */
+void conn_take_terms(struct conn *conn, const struct plugin_said *said);
+void conn_begin_terms(struct conn *conn);
+void conn_renew_terms(struct conn *conn, const struct plugin_said *said);
+/* At the deadline of a connection that serves. False: its credential has ended. */
+bool conn_check_terms(struct conn *conn);
+/* How many PUBLISHes of QoS 1 and 2 it may have under way. */
+uint32_t conn_receive_maximum(const struct conn *conn);
+/* A Session Expiry Interval of CONNECT or DISCONNECT as it is granted. */
+uint32_t conn_capped_expiry(const struct conn *conn, uint32_t seconds);
 
 /* --- home.c --- */
 void conn_go_home(struct conn *conn);

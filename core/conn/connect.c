@@ -39,9 +39,9 @@ write_session_props(struct conn *conn, struct wire_writer *writer)
 	}
 	if (connect->has_method) {
 		wire_write_prop_bytes(writer, WIRE_AUTHENTICATION_METHOD, connect->method);
-		if (connect->auth_data.len != 0) {
+		if (connect->said != NULL && connect->said->data.len != 0) {
 			wire_write_prop_bytes(
-			    writer, WIRE_AUTHENTICATION_DATA, buf_bytes(&connect->auth_data));
+			    writer, WIRE_AUTHENTICATION_DATA, buf_bytes(&connect->said->data));
 		}
 	}
 	if (connect->wants_response_information && limits->response_information != NULL) {
@@ -51,11 +51,12 @@ write_session_props(struct conn *conn, struct wire_writer *writer)
 }
 
 static void
-write_limits(const struct conn_limits *limits, struct wire_writer *writer)
+write_limits(const struct conn *conn, struct wire_writer *writer)
 {
-	if (limits->session.receive_maximum < UINT16_MAX) {
-		wire_write_prop_number(
-		    writer, WIRE_RECEIVE_MAXIMUM, (uint32_t)limits->session.receive_maximum);
+	const struct conn_limits *limits = conn_limits_of(conn);
+
+	if (conn_receive_maximum(conn) < UINT16_MAX) {
+		wire_write_prop_number(writer, WIRE_RECEIVE_MAXIMUM, conn_receive_maximum(conn));
 	}
 	if (limits->max_qos < 2) {
 		wire_write_prop_number(writer, WIRE_MAXIMUM_QOS, (uint32_t)limits->max_qos);
@@ -63,7 +64,7 @@ write_limits(const struct conn_limits *limits, struct wire_writer *writer)
 	if (!limits->retain_available) {
 		wire_write_prop_number(writer, WIRE_RETAIN_AVAILABLE, 0);
 	}
-	wire_write_prop_number(writer, WIRE_MAXIMUM_PACKET_SIZE, (uint32_t)limits->max_packet_size);
+	wire_write_prop_number(writer, WIRE_MAXIMUM_PACKET_SIZE, conn->peer.max_packet_in);
 	if (limits->max_topic_alias != 0) {
 		wire_write_prop_number(
 		    writer, WIRE_TOPIC_ALIAS_MAXIMUM, (uint32_t)limits->max_topic_alias);
@@ -85,10 +86,10 @@ write_connack_props(
 {
 	if (reason == WIRE_REASON_SUCCESS) {
 		write_session_props(conn, writer);
-		write_limits(conn_limits_of(conn), writer);
-	} else if (sentence != NULL && *sentence != '\0') {
-		wire_write_prop_bytes(writer, WIRE_REASON_STRING, bytes_of(sentence));
+		write_limits(conn, writer);
+		sentence = NULL;
 	}
+	conn_write_said(writer, conn->connect->said, bytes_of(sentence != NULL ? sentence : ""));
 }
 
 void
@@ -126,7 +127,13 @@ conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence)
 void
 conn_refuse(struct conn *conn, uint8_t reason, const char *sentence)
 {
-	if (sentence != NULL) {
+	const struct buf *text =
+	    conn->connect != NULL ? &plugin_said_or_none(conn->connect->said)->text : NULL;
+
+	if (sentence != NULL && text != NULL && text->len != 0) {
+		conn_close(conn, SESSION_LEAVE_NORMAL, reason, "%s: %.*s", sentence, (int)text->len,
+		    (const char *)text->data);
+	} else if (sentence != NULL) {
 		conn_close(conn, SESSION_LEAVE_NORMAL, reason, "%s", sentence);
 	} else {
 		conn_close(conn, SESSION_LEAVE_NORMAL, reason, NULL);
@@ -169,24 +176,11 @@ copy_texts(struct conn *conn, const struct wire_connect *packet)
 	connect->has_username = packet->has_username;
 	connect->has_password = packet->has_password;
 	connect->has_method = wire_props_has(&packet->props, WIRE_AUTHENTICATION_METHOD);
-	buf_init(&connect->auth_data, WIRE_MAX_STRING);
-}
-
-static uint32_t
-capped_expiry(const struct conn_limits *limits, uint32_t asked_s)
-{
-	int64_t cap_ms = limits->session.max_session_expiry_ms;
-
-	if (cap_ms == CONF_NEVER || cap_ms / 1000 >= UINT32_MAX) {
-		return asked_s;
-	}
-	return asked_s < cap_ms / 1000 ? asked_s : (uint32_t)(cap_ms / 1000);
 }
 
 static void
 copy_numbers(struct conn *conn, const struct wire_connect *packet)
 {
-	const struct conn_limits *limits = conn_limits_of(conn);
 	struct conn_connect *connect = conn->connect;
 	const struct wire_props *props = &packet->props;
 
@@ -208,7 +202,7 @@ copy_numbers(struct conn *conn, const struct wire_connect *packet)
 		/* CleanSession 0 is a session without an end [mqtt5-tables 6]. */
 		connect->expiry_asked_s = packet->clean_start ? 0 : UINT32_MAX;
 	}
-	connect->expiry_s = capped_expiry(limits, connect->expiry_asked_s);
+	connect->expiry_s = conn_capped_expiry(conn, connect->expiry_asked_s);
 	conn->connect_expiry_s = connect->expiry_asked_s;
 	conn->peer.max_packet_out = connect->max_packet_size;
 }
@@ -355,18 +349,16 @@ conn_on_connect(struct conn *conn, const struct wire_connect *packet)
 
 /* The client id in force; false: there is none. */
 static bool
-final_client_id(struct conn *conn, const struct plugin_request *answer, struct bytes *id_out)
+final_client_id(struct conn *conn, const struct plugin_said *said, struct bytes *id_out)
 {
 	struct conn_connect *connect = conn->connect;
 
 	*id_out = connect->client_id;
-	if (answer != NULL && answer->answer_client_id.len != 0) {
-		*id_out = buf_bytes(&answer->answer_client_id);
+	if (said->client_id.len != 0) {
+		*id_out = buf_bytes(&said->client_id);
 		connect->is_assigned = !bytes_equal(*id_out, connect->client_id);
 	} else if (conn->listener->username_as_client_id) {
-		*id_out = answer != NULL && answer->answer_username.len != 0
-			      ? buf_bytes(&answer->answer_username)
-			      : connect->username;
+		*id_out = said->username.len != 0 ? buf_bytes(&said->username) : connect->username;
 		connect->is_assigned = !bytes_equal(*id_out, connect->client_id);
 	}
 	return id_out->len != 0 && id_out->len <= WIRE_MAX_STRING;
@@ -374,16 +366,16 @@ final_client_id(struct conn *conn, const struct plugin_request *answer, struct b
 
 /* Mount point, then what the authenticator says. */
 static void
-join_prefix(struct conn *conn, const struct plugin_request *answer, struct msg_client_parts *client)
+join_prefix(struct conn *conn, const struct plugin_said *said, struct msg_client_parts *client)
 {
 	struct buf *prefix = &conn->table->topic;
 
-	if (answer == NULL || answer->answer_prefix.len == 0) {
+	if (said->prefix.len == 0) {
 		return;
 	}
 	buf_clear(prefix);
 	buf_append_bytes(prefix, client->prefix);
-	buf_append_bytes(prefix, buf_bytes(&answer->answer_prefix));
+	buf_append_bytes(prefix, buf_bytes(&said->prefix));
 	client->prefix = buf_bytes(prefix);
 }
 
@@ -409,6 +401,7 @@ conn_make_client(struct conn *conn, const struct msg_client_parts *parts)
 	struct msg_client *client = msg_client_new(parts);
 	struct plugin_client_facts facts = {
 	    .handle = conn->handle, .worker = worker_index(conn->table->worker)};
+	struct stream_proof proof = {0};
 
 	if (!conn->listener->plugins->is_counted || connect == NULL) {
 		return client;
@@ -419,6 +412,7 @@ conn_make_client(struct conn *conn, const struct msg_client_parts *parts)
 	facts.keepalive_s = connect->keep_alive;
 	facts.session_expiry_s = connect->expiry_s;
 	facts.props = connect->props;
+	facts.attrs = buf_bytes(&plugin_said_or_none(connect->said)->attrs);
 	if (identity != NULL) {
 		facts.is_verified = identity->has_certificate;
 		facts.sni = identity->sni;
@@ -427,36 +421,41 @@ conn_make_client(struct conn *conn, const struct msg_client_parts *parts)
 			facts.psk_identity = identity->username;
 		}
 	}
+	buf_init(&proof.certificate, SIZE_MAX);
+	if (conn->listener->plugins->wants_proof && stream_proof(conn->peer.stream, &proof)) {
+		facts.certificate = buf_bytes(&proof.certificate);
+		facts.exporter =
+		    bytes_make(proof.exporter, proof.has_exporter ? sizeof(proof.exporter) : 0);
+	}
 	plugin_client_describe(client, &facts);
+	buf_fini(&proof.certificate);
 	return client;
 }
 
 void
-conn_accepted(struct conn *conn, const struct plugin_request *answer)
+conn_accepted(struct conn *conn, bool was_asked)
 {
 	struct conn_connect *connect = conn->connect;
+	const struct plugin_said *said = plugin_said_or_none(connect->said);
 	struct msg_client_parts client = {.version = conn_version(conn),
-	    .authenticated = answer != NULL || connect->is_proven,
+	    .authenticated = was_asked || connect->is_proven,
 	    .listener = bytes_of(conn->listener->name),
 	    .address = stream_peer_name(conn->peer.stream),
 	    .prefix = bytes_of(conn->listener->mount_point),
 	    .method = connect->method};
 
-	if (!final_client_id(conn, answer, &client.client_id)) {
+	if (!final_client_id(conn, said, &client.client_id)) {
 		conn_refuse(
 		    conn, WIRE_REASON_CLIENT_IDENTIFIER_NOT_VALID, "there is no client identifier");
 		return;
 	}
 	if (client.authenticated) {
-		client.username = connect->username;
+		client.username =
+		    said->username.len != 0 ? buf_bytes(&said->username) : connect->username;
 	}
-	if (answer != NULL) {
-		if (answer->answer_username.len != 0) {
-			client.username = buf_bytes(&answer->answer_username);
-		}
-		buf_append_bytes(&connect->auth_data, buf_bytes(&answer->answer_data));
-	}
-	join_prefix(conn, answer, &client);
+	join_prefix(conn, said, &client);
+	conn_take_terms(conn, connect->said);
+	connect->expiry_s = conn_capped_expiry(conn, connect->expiry_asked_s);
 	conn->client = conn_make_client(conn, &client);
 	conn->prefix_len = conn->client->prefix_len;
 	mem_wipe((uint8_t *)(uintptr_t)connect->password.data, connect->password.len);

@@ -72,18 +72,6 @@ on_pingreq(struct conn *conn, const struct wire_packet *packet)
 	(void)peer_send(&conn->peer, &pong);
 }
 
-/* An interval of CONNECT, or of DISCONNECT, under the listener's cap. */
-static uint32_t
-capped_expiry(const struct conn *conn, uint32_t seconds)
-{
-	int64_t cap_ms = conn_limits_of(conn)->session.max_session_expiry_ms;
-
-	if (cap_ms == CONF_NEVER || cap_ms / 1000 >= UINT32_MAX) {
-		return seconds;
-	}
-	return seconds < cap_ms / 1000 ? seconds : (uint32_t)(cap_ms / 1000);
-}
-
 static void
 on_disconnect(struct conn *conn, const struct wire_packet *packet)
 {
@@ -103,7 +91,7 @@ on_disconnect(struct conn *conn, const struct wire_packet *packet)
 			    "DISCONNECT: a session without expiry cannot get one");
 			return;
 		}
-		session_set_expiry(conn->session, capped_expiry(conn, expiry_s));
+		session_set_expiry(conn->session, conn_capped_expiry(conn, expiry_s));
 	}
 	conn->peer.eof = true; /* the client closes [MQTT-3.14.4-1]; nothing more is due from it */
 	conn_close(conn, how, WIRE_REASON_SUCCESS, "the client disconnected");

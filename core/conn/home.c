@@ -48,6 +48,7 @@ serve(struct conn *conn)
 	}
 	resumed = connect->present;
 	conn_free_connect(conn);
+	conn_begin_terms(conn);
 	conn_settle(conn);
 	if (resumed && conn->listener->plugins->is_counted) {
 		conn_recheck(conn); /* while it slept the rules may have changed */

@@ -13,8 +13,7 @@ void
 conn_stop_if_owing(struct conn *conn)
 {
 	if (conn_version(conn) != WIRE_V5 &&
-	    peer_ack_publishes(&conn->peer) >=
-		(uint32_t)conn_limits_of(conn)->session.receive_maximum) {
+	    peer_ack_publishes(&conn->peer) >= conn_receive_maximum(conn)) {
 		peer_pause(&conn->peer, PEER_PAUSE_OWING);
 	}
 }

@@ -110,7 +110,7 @@ judge_topic(const struct conn *conn, struct bytes topic)
 static bool
 check_quota(struct conn *conn)
 {
-	size_t max = (size_t)conn_limits_of(conn)->session.receive_maximum;
+	size_t max = conn_receive_maximum(conn);
 	/* An id counts until its PUBCOMP, which waits for the store where that promises something.
 	 */
 	size_t ids =

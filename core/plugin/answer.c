@@ -5,16 +5,63 @@
  * that it does not have are zero.
  */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "plugin/plugin_int.h"
+#include "wire/props.h"
 
-static void
-take_str(struct buf *buf, avocet_str text)
+/* Into a buffer; false: MQTT cannot say it. */
+static bool
+take_str(struct buf *buf, avocet_str given)
 {
-	buf_append(buf, text.p, text.n);
+	struct bytes text = bytes_make(given.p, given.n);
+
+	buf_append_bytes(buf, text);
+	return text.len <= WIRE_MAX_STRING && utf8_fault_at(text) == text.len;
 }
 
-void
-plugin_copy_auth(struct plugin_reply *reply, const avocet_auth_out *given)
+static bool
+take_pairs(struct buf *buf, const avocet_pair *pairs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct bytes key = bytes_make(pairs[i].key.p, pairs[i].key.n);
+		struct bytes value = bytes_make(pairs[i].value.p, pairs[i].value.n);
+		size_t room = key.len + value.len + 5;
+		struct wire_writer writer;
+
+		if (key.len > WIRE_MAX_STRING || value.len > WIRE_MAX_STRING ||
+		    utf8_fault_at(key) != key.len || utf8_fault_at(value) != value.len) {
+			return false;
+		}
+		writer = wire_writer_of(buf_reserve(buf, room), room);
+		wire_write_user_property(&writer, key, value);
+		buf->len += writer.len;
+	}
+	return true;
+}
+
+/* False: something of it is not what MQTT can say. */
+static bool
+copy_said(struct plugin_said *said, const avocet_auth_out *out)
+{
+	bool is_good = out->data.n <= WIRE_MAX_STRING;
+
+	buf_append(&said->data, out->data.p, out->data.n);
+	is_good &= take_str(&said->username, out->username);
+	is_good &= take_str(&said->client_id, out->client_id);
+	is_good &= take_str(&said->prefix, out->topic_prefix);
+	is_good &= take_str(&said->text, out->reason_text);
+	is_good &= take_str(&said->server, out->server_reference);
+	is_good &= take_pairs(&said->user_props, out->user_props, out->n_user_props);
+	is_good &= take_pairs(&said->attrs, out->attrs, out->n_attrs);
+	said->expires_ms = out->expires_ms;
+	said->max_session_expiry_s = out->max_session_expiry_s;
+	said->max_receive = out->max_receive;
+	said->max_packet = out->max_packet;
+	return is_good;
+}
+
+static bool
+copy_auth(struct plugin_reply *reply, const avocet_auth_out *given)
 {
 	avocet_auth_out out = {0};
 
@@ -22,10 +69,7 @@ plugin_copy_auth(struct plugin_reply *reply, const avocet_auth_out *given)
 	reply->reason = out.reason <= UINT8_MAX ? (uint8_t)out.reason : 0;
 	reply->delay_ms = out.deny_delay_ms;
 	reply->exchange = out.exchange;
-	buf_append(&reply->data, out.data.p, out.data.n);
-	take_str(&reply->username, out.username);
-	take_str(&reply->client_id, out.client_id);
-	take_str(&reply->prefix, out.topic_prefix);
+	return copy_said(plugin_said_at(&reply->said), &out);
 }
 
 void
@@ -60,8 +104,10 @@ auth_complete(avocet_self *self, avocet_req_h req, int32_t verdict, const avocet
 		return status;
 	}
 	call->reply.verdict = verdict;
-	if (out != NULL) {
-		plugin_copy_auth(&call->reply, out);
+	if (out != NULL && !copy_auth(&call->reply, out)) {
+		call->reply.verdict = AVOCET_ERROR;
+		plugin_fault(self, PLUGIN_FAULT_VALUE,
+		    "gave a text that is not UTF-8, or longer than 65535 bytes");
 	}
 	return plugin_call_reply(call);
 }

@@ -115,22 +115,10 @@ plugin_request_init(struct plugin_request *request)
 	request->timed_out = false;
 	request->authority = NULL;
 	request->timer = (struct timer){0};
-	buf_init(&request->answer_data, SIZE_MAX);
-	buf_init(&request->answer_username, SIZE_MAX);
-	buf_init(&request->answer_client_id, SIZE_MAX);
-	buf_init(&request->answer_prefix, SIZE_MAX);
+	request->said = NULL;
 	request->answer_delay_ms = 0;
 	request->by = NULL;
 	request->run = NULL;
-}
-
-void
-plugin_request_free_answer(struct plugin_request *request)
-{
-	buf_fini_wiped(&request->answer_data);
-	buf_fini(&request->answer_username);
-	buf_fini(&request->answer_client_id);
-	buf_fini(&request->answer_prefix);
 }
 
 /* --- slots --- */
@@ -294,9 +282,13 @@ take_answer(struct plugin_request *request, const struct plugin_answer *answer)
 	request->verdict = answer->verdict;
 	request->reason = answer->reason;
 	request->exchange = answer->exchange;
-	buf_append_bytes(&request->answer_data, answer->data);
-	buf_append_bytes(&request->answer_username, answer->username);
-	buf_append_bytes(&request->answer_client_id, answer->client_id);
+	if (answer->data.len + answer->username.len + answer->client_id.len != 0) {
+		struct plugin_said *said = plugin_said_at(&request->said);
+
+		buf_append_bytes(&said->data, answer->data);
+		buf_append_bytes(&said->username, answer->username);
+		buf_append_bytes(&said->client_id, answer->client_id);
+	}
 	for (size_t i = 0; i < request->item_count; i++) {
 		bool given = answer->items != NULL && i < answer->item_count;
 

@@ -26,6 +26,7 @@
 #include "loop/timer.h"
 #include "msg/client.h"
 #include "msg/draft.h"
+#include "plugin/said.h"
 
 struct worker;
 struct plugin_desk; /* a worker's open requests */
@@ -75,14 +76,11 @@ struct plugin_request {
 
 	/* The answer. */
 	enum plugin_verdict verdict;
-	uint8_t reason;              /* DENY, DISCONNECT: MQTT 5 reason code */
-	struct buf answer_data;      /* Authentication Data of CONTINUE and ACCEPT; owned, fini'd by
-					plugin_request_fini */
-	struct buf answer_username;  /* ACCEPT: the principal, where it differs from the claim */
-	struct buf answer_client_id; /* ACCEPT: replaces the client id */
-	struct buf answer_prefix;    /* ACCEPT: put behind the mount point, before every topic */
-	uint32_t answer_delay_ms;    /* DENY of a login: hold the answer back so long at least */
-	const char *by; /* the instance that decided, or NULL; lives as long as the set */
+	uint8_t reason;           /* DENY, DISCONNECT: MQTT 5 reason code */
+	struct plugin_said *said; /* of logins; owned, freed by plugin_request_fini; NULL:
+				     nothing more */
+	uint32_t answer_delay_ms; /* DENY of a login: hold the answer back so long at least */
+	const char *by;           /* the instance that decided, or NULL; lives as long as the set */
 
 	/* The desk's. */
 	uint64_t number; /* 0: not open */
@@ -147,6 +145,7 @@ struct plugin_set {
 	struct plugin_authority *authorize; /* PUBLISH, WILL, SUBSCRIBE */
 	struct plugin_authority *intercept;
 	bool judges_receive; /* an authorizer may want to see each delivery: plugin_may_receive */
+	bool wants_proof;    /* an authenticator wants to see more of TLS: stream_proof */
 	bool is_counted;     /* it has references (chain.h); else it outlives all who use it */
 	struct ref ref;
 };
@@ -190,15 +189,12 @@ void plugin_end(struct plugin_request *request, void (*free_fn)(struct plugin_re
  * members it has filled. */
 void plugin_answer(struct plugin_request *request, enum plugin_verdict verdict);
 
-void plugin_request_free_answer(struct plugin_request *request);
-
-/* Frees the answers. Only those to logins have any: others pay next to nothing for it. */
+/* Frees what was said, if anything was. */
 static inline void
 plugin_request_fini(struct plugin_request *request)
 {
-	if (request->answer_data.data != NULL || request->answer_username.data != NULL ||
-	    request->answer_client_id.data != NULL || request->answer_prefix.data != NULL) {
-		plugin_request_free_answer(request);
+	if (request->said != NULL) {
+		plugin_said_free(&request->said);
 	}
 }
 

@@ -17,8 +17,8 @@ enum { MAX_DELAY_MS = 60000 };
 struct exchange {
 	struct avocet_self *self; /* a reference */
 	size_t at;
-	void *state;                            /* the plugin's; NULL while a call has it */
-	struct buf username, client_id, prefix; /* of members before */
+	void *state;              /* the plugin's; NULL while a call has it */
+	struct plugin_said *said; /* by members before */
 };
 
 static avocet_str
@@ -57,9 +57,7 @@ plugin_exchange_free(struct plugin_authority *authority, void *arg)
 		exchange->self->authenticator.exchange_free(exchange->self->inst, exchange->state);
 	}
 	plugin_unref(exchange->self);
-	buf_fini(&exchange->username);
-	buf_fini(&exchange->client_id);
-	buf_fini(&exchange->prefix);
+	plugin_said_free(&exchange->said);
 	mem_free(&exchange);
 }
 
@@ -74,9 +72,7 @@ plugin_authn_begin(struct plugin_run *run)
 	if (request->question != PLUGIN_AUTH_CONTINUE || exchange == NULL) {
 		return 0;
 	}
-	buf_append_bytes(&request->answer_username, buf_bytes(&exchange->username));
-	buf_append_bytes(&request->answer_client_id, buf_bytes(&exchange->client_id));
-	buf_append_bytes(&request->answer_prefix, buf_bytes(&exchange->prefix));
+	plugin_said_add(&request->said, exchange->said);
 	if (exchange->at < run->chain->count &&
 	    run->chain->members[exchange->at].self == exchange->self) {
 		return exchange->at;
@@ -127,16 +123,6 @@ fill(struct plugin_run *run, const struct plugin_member *member, void *state, av
 	};
 }
 
-/* The last that is not empty wins. */
-static void
-replace(struct buf *buf, const struct buf *with)
-{
-	if (with->len != 0) {
-		buf_clear(buf);
-		buf_append_bytes(buf, buf_bytes(with));
-	}
-}
-
 static bool
 prefix_is_good(struct bytes prefix)
 {
@@ -155,9 +141,6 @@ go_on_with(struct plugin_run *run, struct plugin_member *member, struct plugin_r
 		plugin_exchange_free(&run->chain->authority, exchange);
 		exchange = mem_zalloc(sizeof(*exchange));
 		exchange->self = plugin_ref(member->self);
-		buf_init(&exchange->username, SIZE_MAX);
-		buf_init(&exchange->client_id, SIZE_MAX);
-		buf_init(&exchange->prefix, SIZE_MAX);
 		request->exchange = exchange;
 	}
 	exchange->at = run->at;
@@ -165,9 +148,11 @@ go_on_with(struct plugin_run *run, struct plugin_member *member, struct plugin_r
 	exchange->state = reply->exchange != NULL ? reply->exchange : call->state;
 	reply->exchange = NULL;
 	call->state = NULL;
-	replace(&exchange->username, &request->answer_username);
-	replace(&exchange->client_id, &request->answer_client_id);
-	replace(&exchange->prefix, &request->answer_prefix);
+	/* What those before have said waits; the AUTH packet says what this one does. */
+	plugin_said_free(&exchange->said);
+	exchange->said = request->said;
+	request->said = reply->said;
+	reply->said = NULL;
 	request->verdict = PLUGIN_CONTINUE;
 	return PLUGIN_FOLD_DONE;
 }
@@ -189,13 +174,17 @@ accept(struct plugin_run *run, struct plugin_member *member, struct plugin_reply
 {
 	struct plugin_request *request = run->request;
 
-	if (!prefix_is_good(buf_bytes(&reply->prefix))) {
+	const struct plugin_said *said = plugin_said_or_none(reply->said);
+
+	if (!prefix_is_good(buf_bytes(&said->prefix))) {
 		plugin_fault(member->self, PLUGIN_FAULT_VALUE, "gave a topic prefix that is none");
 		return run->chain->kind->fail(run, member, WIRE_REASON_SERVER_UNAVAILABLE);
 	}
-	replace(&request->answer_username, &reply->username);
-	replace(&request->answer_client_id, &reply->client_id);
-	replace(&request->answer_prefix, &reply->prefix);
+	plugin_said_add(&request->said, reply->said);
+	if (request->said != NULL) {
+		buf_clear(&request->said->data);
+		buf_append_bytes(&request->said->data, buf_bytes(&said->data));
+	}
 	if (member->is_required) {
 		return PLUGIN_FOLD_NEXT;
 	}
@@ -212,8 +201,6 @@ fold(struct plugin_run *run, struct plugin_member *member, struct plugin_reply *
 			     ? reply->reason
 			     : (uint8_t)WIRE_REASON_NOT_AUTHORIZED;
 
-	buf_clear(&request->answer_data);
-	buf_append_bytes(&request->answer_data, buf_bytes(&reply->data));
 	if (reply->verdict == AVOCET_CONTINUE && request->method.len != 0) {
 		return go_on_with(run, member, reply);
 	}
@@ -222,6 +209,10 @@ fold(struct plugin_run *run, struct plugin_member *member, struct plugin_reply *
 	case AVOCET_ACCEPT:
 		return accept(run, member, reply);
 	case AVOCET_DENY:
+		/* What others have said to a yes is not said to a no. */
+		plugin_said_free(&request->said);
+		request->said = reply->said;
+		reply->said = NULL;
 		request->answer_delay_ms =
 		    reply->delay_ms < MAX_DELAY_MS ? reply->delay_ms : MAX_DELAY_MS;
 		return plugin_fold_no(run, member, reason);

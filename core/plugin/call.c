@@ -89,20 +89,13 @@ void
 plugin_reply_init(struct plugin_reply *reply)
 {
 	*reply = (struct plugin_reply){.verdict = AVOCET_ERROR};
-	buf_init(&reply->data, SIZE_MAX);
-	buf_init(&reply->username, SIZE_MAX);
-	buf_init(&reply->client_id, SIZE_MAX);
-	buf_init(&reply->prefix, SIZE_MAX);
 	buf_init(&reply->covers, SIZE_MAX);
 }
 
 void
 plugin_reply_fini(struct plugin_reply *reply)
 {
-	buf_fini_wiped(&reply->data);
-	buf_fini(&reply->username);
-	buf_fini(&reply->client_id);
-	buf_fini(&reply->prefix);
+	plugin_said_free(&reply->said);
 	buf_fini(&reply->covers);
 	vec_fini(&reply->grants);
 }

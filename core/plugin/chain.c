@@ -315,7 +315,7 @@ struct plugin_set *
 plugin_set_new(const struct plugin_set_options *options)
 {
 	struct plugin_set *set = mem_zalloc(sizeof(*set));
-	const struct plugin_chain *authorize;
+	const struct plugin_chain *authorize, *authenticate;
 
 	ref_init(&set->ref);
 	set->is_counted = true;
@@ -325,6 +325,10 @@ plugin_set_new(const struct plugin_set_options *options)
 	authorize = (const struct plugin_chain *)(void *)set->authorize;
 	for (size_t i = 0; authorize != NULL && i < authorize->count; i++) {
 		set->judges_receive |= authorize->members[i].self->authorizer.may_receive != NULL;
+	}
+	authenticate = (const struct plugin_chain *)(void *)set->authenticate;
+	for (size_t i = 0; authenticate != NULL && i < authenticate->count; i++) {
+		set->wants_proof |= authenticate->members[i].self->authenticator.wants != 0;
 	}
 	return set;
 }

@@ -52,8 +52,13 @@ struct plugin_client_facts {
 	uint32_t worker, keepalive_s, session_expiry_s;
 	struct bytes props; /* of CONNECT, a checked block */
 	struct bytes sni, tls_version, psk_identity;
+	struct bytes certificate, exporter; /* where the set wants_proof */
+	struct bytes attrs;                 /* of authenticators, a block of User Properties */
 };
 void plugin_client_describe(struct msg_client *client, const struct plugin_client_facts *facts);
+/* The same of who has re-authenticated, with other attributes. */
+void plugin_client_renew(
+    struct msg_client *client, const struct msg_client *before, struct bytes attrs);
 
 /* Own thread of the receiver: may it get this? Only where the set judges_receive. */
 bool plugin_may_receive(

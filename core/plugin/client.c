@@ -16,6 +16,14 @@ str_of(struct bytes text)
 	return (avocet_str){(const char *)text.data, text.len};
 }
 
+static size_t
+copy_len(const struct plugin_client_facts *facts)
+{
+	return facts->props.len + facts->sni.len + facts->tls_version.len +
+	       facts->psk_identity.len + facts->certificate.len + facts->exporter.len +
+	       facts->attrs.len;
+}
+
 static void
 free_client(struct msg_client_more *more)
 {
@@ -23,6 +31,10 @@ free_client(struct msg_client_more *more)
 
 	plugin_grants_free(&client->grants);
 	mem_free(&client->props);
+	mem_free(&client->attrs);
+	if (client->copy != NULL) {
+		mem_wipe(client->copy, copy_len(&client->facts)); /* attributes may be secrets */
+	}
 	mem_free(&client->copy);
 	mem_free(&client);
 }
@@ -109,13 +121,34 @@ plugin_props_view(struct bytes block, avocet_prop *out)
 	return count;
 }
 
+static void
+view_attrs(struct plugin_client *seen)
+{
+	struct bytes block = seen->facts.attrs;
+	struct wire_property property;
+	size_t count = 0;
+
+	while (wire_props_next(&block, &property)) {
+		count++;
+	}
+	seen->info.n_attrs = count;
+	if (count == 0) {
+		return;
+	}
+	seen->attrs = mem_alloc(count * sizeof(*seen->attrs));
+	seen->info.attrs = seen->attrs;
+	block = seen->facts.attrs;
+	for (count = 0; wire_props_next(&block, &property); count++) {
+		seen->attrs[count] = (avocet_pair){str_of(property.value), str_of(property.second)};
+	}
+}
+
 void
 plugin_client_describe(struct msg_client *client, const struct plugin_client_facts *facts)
 {
 	struct plugin_client *seen = plugin_client_of(client);
 	avocet_client_info *info = &seen->info;
 	uint8_t *at;
-	struct bytes props;
 
 	info->handle = facts->handle;
 	info->transport = facts->transport;
@@ -125,18 +158,41 @@ plugin_client_describe(struct msg_client *client, const struct plugin_client_fac
 	info->flags = (facts->clean_start ? AVOCET_CLIENT_CLEAN_START : 0) |
 		      (facts->has_will ? AVOCET_CLIENT_HAS_WILL : 0) |
 		      (facts->is_verified ? AVOCET_CLIENT_TLS_VERIFIED : 0);
-	mem_free(&seen->copy);
-	mem_free(&seen->props);
-	at = seen->copy = mem_alloc(facts->props.len + facts->sni.len + facts->tls_version.len +
-				    facts->psk_identity.len + 1);
-	props = keep(&at, facts->props);
-	info->tls_sni = str_of(keep(&at, facts->sni));
-	info->tls_version = str_of(keep(&at, facts->tls_version));
-	info->tls_psk_identity = str_of(keep(&at, facts->psk_identity));
-	info->connect_props.n = plugin_props_view(props, NULL);
+	at = seen->copy = mem_alloc(copy_len(facts) + 1);
+	seen->facts = *facts;
+	seen->facts.props = keep(&at, facts->props);
+	seen->facts.sni = keep(&at, facts->sni);
+	seen->facts.tls_version = keep(&at, facts->tls_version);
+	seen->facts.psk_identity = keep(&at, facts->psk_identity);
+	seen->facts.certificate = keep(&at, facts->certificate);
+	seen->facts.exporter = keep(&at, facts->exporter);
+	seen->facts.attrs = keep(&at, facts->attrs);
+	info->tls_sni = str_of(seen->facts.sni);
+	info->tls_version = str_of(seen->facts.tls_version);
+	info->tls_psk_identity = str_of(seen->facts.psk_identity);
+	info->tls_cert_der =
+	    (avocet_bytes){seen->facts.certificate.data, seen->facts.certificate.len};
+	info->tls_exporter = (avocet_bytes){seen->facts.exporter.data, seen->facts.exporter.len};
+	info->connect_props.n = plugin_props_view(seen->facts.props, NULL);
 	if (info->connect_props.n != 0) {
 		seen->props = mem_alloc(info->connect_props.n * sizeof(*seen->props));
-		(void)plugin_props_view(props, seen->props);
+		(void)plugin_props_view(seen->facts.props, seen->props);
 	}
 	info->connect_props.v = seen->props;
+	view_attrs(seen);
+}
+
+void
+plugin_client_renew(struct msg_client *client, const struct msg_client *before, struct bytes attrs)
+{
+	const struct plugin_client *old = (const struct plugin_client *)(const void *)before->more;
+	struct plugin_client_facts facts;
+
+	if (old == NULL) {
+		return;
+	}
+	facts = old->facts;
+	facts.attrs = attrs;
+	plugin_client_describe(client, &facts);
+	plugin_client_of(client)->info.connected_ms = old->info.connected_ms;
 }

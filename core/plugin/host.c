@@ -223,6 +223,9 @@ try_end(struct avocet_self *self)
 		return;
 	}
 	instance_stop(self);
+	if (atomic_load_explicit(&self->ref.count, memory_order_acquire) != 1) {
+		return; /* its threads left lines for the log, the last of which comes back here */
+	}
 	log_info("plugin %s has ended", self->name);
 	instance_free(self);
 }

@@ -218,6 +218,8 @@ struct plugin_client {
 	struct plugin_grants *grants; /* NULL: none yet */
 	uint8_t *copy;                /* what info points to beside the client's own texts */
 	avocet_prop *props;
+	avocet_pair *attrs;
+	struct plugin_client_facts facts; /* its views lie in copy */
 };
 
 /* Own thread: the client's, made at need. */
@@ -262,7 +264,7 @@ struct plugin_reply {
 	int32_t verdict; /* AVOCET_* */
 	uint8_t reason;
 	uint32_t delay_ms;
-	struct buf data, username, client_id, prefix;
+	struct plugin_said *said; /* NULL: nothing more */
 	void *exchange;
 	VEC(avocet_grant) grants; /* the covers point into `covers` */
 	struct buf covers;
@@ -336,7 +338,6 @@ struct worker *plugin_desk_worker(struct plugin_desk *desk);
 
 /* --- answer.c: the host interfaces avocet.auth/0 --- */
 extern const avocet_auth_api plugin_auth_api;
-void plugin_copy_auth(struct plugin_reply *reply, const avocet_auth_out *out);
 void plugin_copy_grants(struct plugin_reply *reply, const avocet_grant *grants, size_t n);
 
 /* --- pool.c --- */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/buf.h"
 #include "base/bytes.h"
 
 struct worker;
@@ -34,6 +35,13 @@ struct stream_identity {
 	const char *tls_version; /* "TLSv1.3"; a literal */
 };
 
+/* What an authenticator may want to see of a TLS connection. */
+struct stream_proof {
+	uint8_t exporter[32];   /* `tls-exporter` of RFC 9266 */
+	bool has_exporter;      /* not under TLS 1.2 without an extended master secret */
+	struct buf certificate; /* of the client, DER; empty: none */
+};
+
 struct stream_ops {
 	long (*read)(struct stream *stream, void *memory, size_t size);
 	long (*write)(struct stream *stream, const struct iovec *parts, int count);
@@ -48,6 +56,8 @@ struct stream_ops {
 	struct bytes (*peer_name)(const struct stream *stream); /* "192.0.2.1:4711", "unix:…" */
 	/* NULL where a layer knows none: then the one below is asked. */
 	const struct stream_identity *(*identity)(const struct stream *stream);
+	/* Likewise: stream_proof. */
+	bool (*proof)(const struct stream *stream, struct stream_proof *proof_out);
 };
 
 struct stream {
@@ -134,6 +144,17 @@ stream_identity(const struct stream *stream)
 		stream = stream->lower;
 	}
 	return stream != NULL ? stream->ops->identity(stream) : NULL;
+}
+
+/* False: no layer of the stack is TLS, or its handshake is not done. The caller ends the
+ * certificate's buffer, which it has begun. */
+static inline bool
+stream_proof(const struct stream *stream, struct stream_proof *proof_out)
+{
+	while (stream != NULL && stream->ops->proof == NULL) {
+		stream = stream->lower;
+	}
+	return stream != NULL && stream->ops->proof(stream, proof_out);
 }
 
 #endif

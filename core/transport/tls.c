@@ -511,6 +511,18 @@ tls_identity(const struct stream *stream)
 	return tls->identity.is_encrypted ? &tls->identity : NULL;
 }
 
+static bool
+tls_proof(const struct stream *stream, struct stream_proof *proof)
+{
+	const struct tls *tls = (const void *)stream;
+
+	if (!tls->identity.is_encrypted) {
+		return false;
+	}
+	tls_name_prove(tls->ssl, proof);
+	return true;
+}
+
 static const struct stream_ops tls_ops = {.read = tls_read,
     .write = tls_write,
     .want = tls_want,
@@ -520,7 +532,8 @@ static const struct stream_ops tls_ops = {.read = tls_read,
     .shut = tls_shut,
     .free = tls_free,
     .peer_name = tls_peer_name,
-    .identity = tls_identity};
+    .identity = tls_identity,
+    .proof = tls_proof};
 
 static struct tls *
 make(struct stream *lower, struct tls_ctx *ctx)

@@ -95,5 +95,7 @@ struct bytes tls_psk_identity(SSL *ssl);
  * when there are none. */
 void tls_name_identify(
     SSL *ssl, enum tls_username from, struct stream_identity *identity, char **names_out);
+/* As stream_proof. */
+void tls_name_prove(SSL *ssl, struct stream_proof *proof);
 
 #endif

@@ -129,3 +129,23 @@ tls_name_identify(
 	buf_fini(&names);
 	ERR_clear_error();
 }
+
+void
+tls_name_prove(SSL *ssl, struct stream_proof *proof)
+{
+	static const char label[] = "EXPORTER-Channel-Binding";
+	X509 *certificate = SSL_get0_peer_certificate(ssl);
+	unsigned char *der = NULL;
+	int len = certificate != NULL ? i2d_X509(certificate, &der) : 0;
+
+	if (len > 0) {
+		buf_append(&proof->certificate, der, (size_t)len);
+	}
+	OPENSSL_free(der);
+	/* Without it a TLS 1.2 session is not bound to its handshake [RFC 9266, 4.2]. */
+	proof->has_exporter =
+	    (SSL_version(ssl) >= TLS1_3_VERSION || SSL_get_extms_support(ssl) == 1) &&
+	    SSL_export_keying_material(ssl, proof->exporter, sizeof(proof->exporter), label,
+		sizeof(label) - 1, (const unsigned char *)"", 0, 1) == 1;
+	ERR_clear_error();
+}

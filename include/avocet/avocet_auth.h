@@ -70,7 +70,24 @@ typedef struct avocet_auth_out {
 	uint32_t deny_delay_ms; /* DENY: answer so much later at least; no thread is held. At most
 				   60 000. */
 	uint32_t reserved2;
+	avocet_str reason_text;      /* Reason String of CONNACK, AUTH or DISCONNECT. It is logged,
+					and the client may show it: no secrets. */
+	avocet_str server_reference; /* DENY with 0x9C or 0x9D: where to go instead. */
+	const avocet_pair *user_props; /* User Properties of the same packet. */
+	size_t n_user_props;
+	const avocet_pair *attrs; /* ACCEPT: what later services see in client_info.attrs. */
+	size_t n_attrs;
+	int64_t expires_ms; /* ACCEPT: UNIX time at which the credential ends. Who has not
+			       re-authenticated by then is disconnected with 0xA0. 0: never. */
+	uint32_t max_session_expiry_s; /* ACCEPT at CONNECT: at most this, in seconds; 0 = as the
+					  listener says, which is never exceeded. */
+	uint32_t max_receive;          /* Likewise: PUBLISHes of QoS 1 and 2 at a time. */
+	uint32_t max_packet;           /* Likewise: bytes of one packet from the client. */
+	uint32_t reserved3;
 } avocet_auth_out;
+
+#define AVOCET_WANTS_CERTIFICATE 1u /* client_info.tls_cert_der */
+#define AVOCET_WANTS_EXPORTER 2u    /* client_info.tls_exporter */
 
 /* The vtable. Sized. */
 typedef struct avocet_authenticator {
@@ -88,6 +105,10 @@ typedef struct avocet_authenticator {
 	/* TLS-PSK: the key of an identity; the number of bytes put into key, 0 = unknown. May be
 	 * NULL. Must not block. [worker] */
 	int32_t (*psk)(void *inst, avocet_str identity, uint8_t *key, size_t size);
+	/* AVOCET_WANTS_*: members of client_info that cost something to fill, and are empty unless
+	 * an authenticator of the listener's chain wants them. */
+	uint32_t wants;
+	uint32_t reserved;
 } avocet_authenticator;
 
 /* ---- authorizer ---- */

@@ -205,9 +205,13 @@ fill(struct plugin_request *request, const struct plugin_answer *answer)
 {
 	request->reason = answer->reason;
 	request->exchange = answer->exchange;
-	buf_append_bytes(&request->answer_data, answer->data);
-	buf_append_bytes(&request->answer_username, answer->username);
-	buf_append_bytes(&request->answer_client_id, answer->client_id);
+	if (answer->data.len + answer->username.len + answer->client_id.len != 0) {
+		struct plugin_said *said = plugin_said_at(&request->said);
+
+		buf_append_bytes(&said->data, answer->data);
+		buf_append_bytes(&said->username, answer->username);
+		buf_append_bytes(&said->client_id, answer->client_id);
+	}
 	for (size_t i = 0; i < answer->item_count; i++) {
 		request->items[i].reason = answer->items[i].reason;
 		request->items[i].max_qos = answer->items[i].max_qos;

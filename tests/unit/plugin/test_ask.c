@@ -203,9 +203,9 @@ an_answer_comes_in_another_turn(void **state)
 	settle();
 	assert_int_equal(done_count, 1);
 	assert_int_equal(seen, PLUGIN_CONTINUE);
-	assert_bytes_text(buf_bytes(&request->answer_data), "data");
-	assert_bytes_text(buf_bytes(&request->answer_username), "user");
-	assert_bytes_text(buf_bytes(&request->answer_client_id), "id");
+	assert_bytes_text(buf_bytes(&request->said->data), "data");
+	assert_bytes_text(buf_bytes(&request->said->username), "user");
+	assert_bytes_text(buf_bytes(&request->said->client_id), "id");
 	assert_bytes_text(request->draft->topic, "b");
 	assert_int_equal(request->draft->payload.len, 0);
 	assert_ptr_equal(request->exchange, &loop);
