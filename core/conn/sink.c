@@ -10,7 +10,9 @@ conn_stripped_len(const struct conn *conn, const struct msg *msg)
 {
 	/* Topics that begin with $ have no prefix. */
 	return conn->prefix_len != 0 && msg->topic_len > conn->prefix_len &&
-		       msg_topic(msg).data[0] != '$'
+		       msg_topic(msg).data[0] != '$' &&
+		       (!conn->listener->plugins->intercepts_out ||
+			   bytes_starts_with(msg_topic(msg), msg_client_prefix_of(conn->client)))
 		   ? conn->prefix_len
 		   : 0;
 }
@@ -19,6 +21,31 @@ static struct conn *
 conn_of_sink(struct session_sink *sink)
 {
 	return (struct conn *)(void *)((char *)sink - offsetof(struct conn, sink));
+}
+
+/* Interceptors may change what this receiver gets. */
+static enum session_offer
+send_out(struct conn *conn, const struct session_delivery *delivery)
+{
+	struct session_delivery changed = *delivery;
+	enum session_offer offer;
+
+	changed.msg = plugin_send_out(conn->listener->plugins, conn->client, delivery->msg,
+	    delivery->qos, (delivery->flags & SESSION_RETAIN) != 0);
+	if (changed.msg == NULL) {
+		return SESSION_DENIED;
+	}
+	if (changed.msg == delivery->msg) {
+		return peer_send_publish(&conn->peer, delivery,
+		    conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+	}
+	changed.flags =
+	    (uint8_t)((changed.msg->flags & MSG_RETAIN) != 0 ? changed.flags | SESSION_RETAIN
+							     : changed.flags & ~SESSION_RETAIN);
+	offer = peer_send_publish(
+	    &conn->peer, &changed, conn_stripped_len(conn, changed.msg), context_current->mono_ms);
+	msg_unref(&changed.msg);
+	return offer;
 }
 
 static enum session_offer
@@ -32,9 +59,10 @@ on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 	    !plugin_may_receive(plugins, conn->client, msg_topic(delivery->msg))) {
 		return SESSION_DENIED;
 	}
-	offer = peer_send_publish(&conn->peer, delivery, conn_stripped_len(conn, delivery->msg),
-	    context_current->mono_ms);
-
+	offer = plugins->intercepts_out && conn->client != NULL && !conn->peer.was_full
+		    ? send_out(conn, delivery)
+		    : peer_send_publish(&conn->peer, delivery,
+			  conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
 	if (conn->peer.was_full) {
 		sink->has_room = false;
 	}

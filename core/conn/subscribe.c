@@ -1,57 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SUBSCRIBE and UNSUBSCRIBE. A SUBSCRIBE is judged filter by filter; plugins are asked once for all
- * of them. While their answer is out the connection is not read; if the client leaves meanwhile the
- * subscriptions are made all the same, if its session still stands (flow 7).
+ * SUBSCRIBE and UNSUBSCRIBE: filter by filter judged by the limits and carried out. If the client
+ * leaves while somebody is asked about it, that is done all the same, if its session still stands
+ * (flow 7).
  */
-#include <assert.h>
+#include "conn/subscribe_int.h"
 
 #include "base/counter.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "conn/conn_int.h"
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
-/* A SUBSCRIBE under way. */
-struct open_subscribe {
-	struct plugin_request request; /* first */
-	struct conn *conn;             /* NULL: it has gone */
-	struct conn_table *table;
-	struct msg_client *client;
-	struct plugin_access *access; /* one per filter */
-	struct wire_subscription *items;
-	uint8_t *reasons;
-	uint8_t *filters; /* the packet's payload, copied */
-	uint8_t *full;    /* the filters with the prefix; NULL: there is none */
-	struct bytes prefix;
-	uint64_t ack;
-	uint32_t count;
-	uint32_t subscription_id;
-	uint32_t slot, generation;
-	bool wants_sys;            /* one of the filters is below $SYS */
-	struct list_link all_link; /* of table->subscribes */
-};
-
-static void
-free_subscribe(struct plugin_request *request)
+void
+conn_free_subscribe(struct plugin_request *request)
 {
 	struct open_subscribe *open = (struct open_subscribe *)(void *)request;
 
 	plugin_request_fini(request);
 	msg_client_unref(&open->client);
+	conf_unref(&open->conf);
 	mem_free(&open->access);
 	mem_free(&open->items);
 	mem_free(&open->reasons);
 	mem_free(&open->filters);
 	mem_free(&open->full);
+	for (uint32_t i = 0; open->changed != NULL && i < open->count; i++) {
+		mem_free(&open->changed[i]);
+	}
+	mem_free(&open->changed);
+	buf_fini(&open->props);
+	buf_fini(&open->filter.changed);
 	mem_free(&open);
 }
 
-/* The filter as it stands in the tree: the prefix goes in front of it, or behind $share/NAME/. */
-static struct bytes
-full_filter(struct conn_table *table, struct bytes prefix, struct bytes filter)
+struct bytes
+conn_full_filter(struct conn_table *table, struct bytes prefix, struct bytes filter)
 {
 	struct buf *full = &table->topic;
 
@@ -64,9 +49,8 @@ full_filter(struct conn_table *table, struct bytes prefix, struct bytes filter)
 	return buf_bytes(full);
 }
 
-/* Splits; without a share the name is empty. */
-static void
-split(struct bytes filter, struct bytes *share_out, struct bytes *inner_out)
+void
+conn_split_filter(struct bytes filter, struct bytes *share_out, struct bytes *inner_out)
 {
 	if (!wire_topic_share_split(filter, share_out, inner_out)) {
 		*share_out = (struct bytes){0};
@@ -80,7 +64,7 @@ judge_filter(
 {
 	struct bytes share, inner;
 
-	split(item->filter, &share, &inner);
+	conn_split_filter(item->filter, &share, &inner);
 	if (share.len != 0 && !limits->shared_subscriptions) {
 		return WIRE_REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
 	}
@@ -92,6 +76,22 @@ judge_filter(
 		return WIRE_REASON_TOPIC_FILTER_INVALID;
 	}
 	return WIRE_REASON_SUCCESS;
+}
+
+void
+conn_judge_filters(struct open_subscribe *open)
+{
+	for (uint32_t i = 0; i < open->count; i++) {
+		struct plugin_access *access = &open->access[i];
+
+		conn_split_filter(open->items[i].filter, &access->share_name, &access->filter);
+		access->qos = open->items[i].qos;
+		access->max_qos = 2;
+		if (open->reasons[i] < WIRE_REASON_FIRST_ERROR) {
+			open->reasons[i] =
+			    judge_filter(open->listener->limits, open->prefix, &open->items[i]);
+		}
+	}
 }
 
 static bool
@@ -115,8 +115,8 @@ subscribe_one(struct open_subscribe *open, struct session *session, uint32_t at,
 	uint8_t qos = item->qos < max_qos ? item->qos : max_qos;
 
 	qos = qos < open->access[at].max_qos ? qos : open->access[at].max_qos;
-	split(item->filter, &subscribe.share_name, &inner);
-	subscribe.full_filter = full_filter(open->table, open->prefix, inner);
+	conn_split_filter(item->filter, &subscribe.share_name, &inner);
+	subscribe.full_filter = conn_full_filter(open->table, open->prefix, inner);
 	subscribe.qos = qos;
 	switch (session_subscribe(session, &subscribe, ticket_io)) {
 	case 0:
@@ -131,39 +131,25 @@ subscribe_one(struct open_subscribe *open, struct session *session, uint32_t at,
 	return qos;
 }
 
-/* Asked and answered: carries it out. */
+/* MQTT 3 knows 0x80 only; and a plugin's reason need not be one of this packet. */
+static uint8_t
+told_reason(const struct open_subscribe *open, uint8_t reason)
+{
+	enum wire_type type = open->unsubscribes ? WIRE_UNSUBACK : WIRE_SUBACK;
+
+	return reason >= WIRE_REASON_FIRST_ERROR &&
+		       (open->client->version != WIRE_V5 ||
+			   !wire_reason_is_allowed(type, WIRE_SERVER, reason))
+		   ? (uint8_t)WIRE_REASON_UNSPECIFIED_ERROR
+		   : reason;
+}
+
+/* Tells the connection, if it is still there. */
 static void
-carry_out(struct open_subscribe *open)
+tell(struct open_subscribe *open, uint64_t ticket)
 {
 	struct conn *conn = open->conn;
-	struct session *session =
-	    session_table_get(open->table->sessions, open->slot, open->generation);
-	bool failing = open->table->port != NULL && session != NULL && session_is_stored(session) &&
-		       store_is_failing(open->table->port);
-	uint8_t max_qos = conn != NULL ? (uint8_t)conn_limits_of(conn)->max_qos : 2;
-	bool v5 = open->client->version == WIRE_V5;
-	uint64_t ticket = 0;
 
-	for (uint32_t i = 0; i < open->count && session != NULL; i++) {
-		uint8_t *reason = &open->reasons[i];
-
-		if (*reason < WIRE_REASON_FIRST_ERROR) {
-			*reason = open->access[i].reason;
-		}
-		if (*reason < WIRE_REASON_FIRST_ERROR) {
-			*reason = failing ? (uint8_t)WIRE_REASON_QUOTA_EXCEEDED
-					  : subscribe_one(open, session, i, max_qos, &ticket);
-		}
-		/* MQTT 3 knows 0x80 only; and a plugin's reason need not be one of a SUBACK. */
-		if (*reason >= WIRE_REASON_FIRST_ERROR &&
-		    (!v5 || !wire_reason_is_allowed(WIRE_SUBACK, WIRE_SERVER, *reason))) {
-			*reason = WIRE_REASON_UNSPECIFIED_ERROR;
-		}
-	}
-	/* Once for all: its filters may be thousands. */
-	if (open->wants_sys && open->table->house->options.on_sys != NULL) {
-		open->table->house->options.on_sys(open->table->house->options.arg);
-	}
 	if (conn == NULL) {
 		return;
 	}
@@ -177,32 +163,76 @@ carry_out(struct open_subscribe *open)
 	open->reasons = NULL;
 	conn_resume_pending(conn);
 	conn_settle(conn);
+	if (open->goodbye != 0) {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, open->goodbye, "%s is refused",
+		    open->unsubscribes ? "UNSUBSCRIBE" : "SUBSCRIBE");
+	}
+}
+
+/* Asked and answered: carries it out. */
+static void
+carry_out_subscribe(struct open_subscribe *open)
+{
+	struct session *session =
+	    session_table_get(open->table->sessions, open->slot, open->generation);
+	bool failing = open->table->port != NULL && session != NULL && session_is_stored(session) &&
+		       store_is_failing(open->table->port);
+	uint8_t max_qos = (uint8_t)open->listener->limits->max_qos;
+	uint64_t ticket = 0;
+
+	for (uint32_t i = 0; i < open->count && session != NULL; i++) {
+		uint8_t *reason = &open->reasons[i];
+
+		if (*reason < WIRE_REASON_FIRST_ERROR) {
+			*reason = open->access[i].reason;
+		}
+		if (*reason < WIRE_REASON_FIRST_ERROR) {
+			*reason = failing ? (uint8_t)WIRE_REASON_QUOTA_EXCEEDED
+					  : subscribe_one(open, session, i, max_qos, &ticket);
+		}
+		*reason = told_reason(open, *reason);
+	}
+	/* Once for all: its filters may be thousands. */
+	if (open->wants_sys && open->table->house->options.on_sys != NULL) {
+		open->table->house->options.on_sys(open->table->house->options.arg);
+	}
+	tell(open, ticket);
+}
+
+static uint8_t
+unsubscribe_one(struct session *session, struct bytes filter, uint64_t *ticket)
+{
+	return session_unsubscribe(session, filter, ticket)
+		   ? (uint8_t)WIRE_REASON_SUCCESS
+		   : (uint8_t)WIRE_REASON_NO_SUBSCRIPTION_EXISTED;
 }
 
 static void
-on_answer(struct plugin_request *request)
+carry_out_unsubscribe(struct open_subscribe *open)
 {
-	struct open_subscribe *open = (struct open_subscribe *)(void *)request;
-	struct conn *conn = open->conn;
-	uint8_t refusal = request->reason >= WIRE_REASON_FIRST_ERROR
-			      ? request->reason
-			      : (uint8_t)WIRE_REASON_NOT_AUTHORIZED;
+	struct session *session =
+	    session_table_get(open->table->sessions, open->slot, open->generation);
+	uint64_t ticket = 0;
 
-	if (request->timed_out || request->verdict != PLUGIN_ACCEPT) {
-		for (uint32_t i = 0; i < open->count; i++) {
-			if (open->reasons[i] < WIRE_REASON_FIRST_ERROR &&
-			    (request->timed_out ||
-				open->access[i].reason < WIRE_REASON_FIRST_ERROR)) {
-				open->reasons[i] = refusal;
-			}
+	for (uint32_t i = 0; i < open->count && session != NULL; i++) {
+		uint8_t *reason = &open->reasons[i];
+
+		if (*reason < WIRE_REASON_FIRST_ERROR) {
+			*reason = unsubscribe_one(session, open->items[i].filter, &ticket);
 		}
+		*reason = told_reason(open, *reason);
 	}
-	carry_out(open);
-	if (conn != NULL && request->verdict == PLUGIN_DISCONNECT) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, refusal, "SUBSCRIBE is refused");
+	tell(open, ticket);
+}
+
+void
+conn_carry_out(struct open_subscribe *open)
+{
+	if (open->unsubscribes) {
+		carry_out_unsubscribe(open);
+	} else {
+		carry_out_subscribe(open);
 	}
-	list_remove(&open->all_link);
-	plugin_end(request, free_subscribe);
 }
 
 void
@@ -211,8 +241,8 @@ conn_free_subscribes(struct conn_table *table)
 	struct list_link *link;
 
 	while ((link = list_take_first(&table->subscribes)) != NULL) {
-		plugin_end(
-		    &list_item(link, struct open_subscribe, all_link)->request, free_subscribe);
+		plugin_end(&list_item(link, struct open_subscribe, all_link)->request,
+		    conn_free_subscribe);
 	}
 }
 
@@ -225,33 +255,26 @@ conn_drop_subscribe(struct conn *conn)
 	}
 }
 
-/* Who is asked sees the filters as they stand in the tree. */
-static void
-show_full_filters(struct open_subscribe *open, size_t filters_len)
+static struct bytes
+copy_of(struct bytes bytes)
 {
-	uint8_t *at;
+	uint8_t *copy = mem_alloc(bytes.len + 1);
 
-	if (open->prefix.len == 0) {
-		return;
+	if (bytes.len != 0) {
+		memcpy(copy, bytes.data, bytes.len);
 	}
-	at = open->full = mem_alloc(filters_len + open->count * open->prefix.len);
-	for (uint32_t i = 0; i < open->count; i++) {
-		struct bytes *filter = &open->access[i].filter;
-		struct bytes full = full_filter(open->table, open->prefix, *filter);
-
-		memcpy(at, full.data, full.len);
-		*filter = bytes_make(at, full.len);
-		at += full.len;
-	}
+	return bytes_make(copy, bytes.len);
 }
 
 static struct open_subscribe *
-open_new(struct conn *conn, const struct wire_subscribe *packet)
+open_new(struct conn *conn, const struct wire_subscribe *packet, bool unsubscribes)
 {
 	struct open_subscribe *open = mem_zalloc(sizeof(*open));
-	struct bytes filters;
+	struct bytes filters = copy_of(packet->filters);
 
 	open->conn = conn;
+	open->conf = conn->conf != NULL ? conf_ref(conn->conf) : NULL;
+	open->listener = conn->listener;
 	open->table = conn->table;
 	open->client = msg_client_ref(conn->client);
 	open->prefix = msg_client_prefix_of(open->client);
@@ -259,25 +282,28 @@ open_new(struct conn *conn, const struct wire_subscribe *packet)
 	open->subscription_id = wire_props_number(&packet->props, WIRE_SUBSCRIPTION_IDENTIFIER, 0);
 	open->slot = session_slot(conn->session);
 	open->generation = session_generation(conn->session);
-	open->filters = mem_alloc(packet->filters.len + 1);
-	memcpy(open->filters, packet->filters.data, packet->filters.len);
+	open->filters = (uint8_t *)(uintptr_t)filters.data;
 	open->items = mem_zalloc(open->count * sizeof(*open->items));
 	open->access = mem_zalloc(open->count * sizeof(*open->access));
 	open->reasons = mem_zalloc(open->count);
-	filters = bytes_make(open->filters, packet->filters.len);
+	open->unsubscribes = unsubscribes;
+	buf_init(&open->filter.changed, WIRE_MAX_STRING);
+	buf_init(&open->props, SIZE_MAX);
+	if (open->listener->plugins->intercept != NULL) {
+		buf_append_bytes(&open->props, packet->props.block);
+	}
 	for (uint32_t i = 0; i < open->count; i++) {
-		struct plugin_access *access = &open->access[i];
-
-		(void)wire_subscribe_next(&filters, &open->items[i]);
-		split(open->items[i].filter, &access->share_name, &access->filter);
-		access->qos = open->items[i].qos;
-		access->max_qos = 2;
-		open->reasons[i] =
-		    judge_filter(conn_limits_of(conn), open->prefix, &open->items[i]);
+		if (unsubscribes) {
+			(void)wire_unsubscribe_next(&filters, &open->items[i].filter);
+		} else {
+			(void)wire_subscribe_next(&filters, &open->items[i]);
+		}
 	}
 	plugin_request_init(&open->request);
 	return open;
 }
+
+/* --- packets --- */
 
 static bool
 check_ids(struct conn *conn, const struct wire_subscribe *packet)
@@ -294,46 +320,34 @@ check_ids(struct conn *conn, const struct wire_subscribe *packet)
 void
 conn_on_subscribe(struct conn *conn, const struct wire_subscribe *packet)
 {
-	struct plugin_authority *authority = conn->listener->plugins->authorize;
 	struct open_subscribe *open;
 
 	if (!check_ids(conn, packet)) {
 		return;
 	}
-	open = open_new(conn, packet);
+	open = open_new(conn, packet, false);
 	open->ack = peer_ack_begin(&conn->peer, WIRE_SUBACK, packet->packet_id);
-	if (authority != NULL) {
-		conn_more_of(conn)->subscribing = open;
-		show_full_filters(open, packet->filters.len);
-		open->request.question = PLUGIN_SUBSCRIBE;
-		open->request.done = on_answer;
-		open->request.client = open->client;
-		open->request.items = open->access;
-		open->request.item_count = open->count;
-		if (plugin_ask(conn->table->plugins, authority, &open->request) == PLUGIN_PENDING) {
-			peer_pause(&conn->peer, PEER_PAUSE_PENDING);
-			list_append(&conn->table->subscribes, &open->all_link);
-			return;
-		}
-		on_answer(&open->request);
-		return;
-	}
-	carry_out(open);
-	free_subscribe(&open->request);
+	conn_ask_filters(open);
 }
 
 void
 conn_on_unsubscribe(struct conn *conn, const struct wire_subscribe *packet)
 {
 	struct bytes filters = packet->filters, filter;
-	uint8_t *reasons = mem_zalloc(packet->filter_count);
 	uint64_t ticket = 0, ack;
+	uint8_t *reasons;
 
+	if (conn->listener->plugins->intercepts_unsubscribe) {
+		struct open_subscribe *open = open_new(conn, packet, true);
+
+		open->ack = peer_ack_begin(&conn->peer, WIRE_UNSUBACK, packet->packet_id);
+		conn_ask_filters(open);
+		return;
+	}
+	reasons = mem_zalloc(packet->filter_count);
 	for (uint32_t i = 0; i < packet->filter_count && wire_unsubscribe_next(&filters, &filter);
 	     i++) {
-		reasons[i] = session_unsubscribe(conn->session, filter, &ticket)
-				 ? WIRE_REASON_SUCCESS
-				 : WIRE_REASON_NO_SUBSCRIPTION_EXISTED;
+		reasons[i] = unsubscribe_one(conn->session, filter, &ticket);
 	}
 	if (conn->listener->durability.mode != ROUTE_COMMIT) {
 		ticket = 0;

@@ -81,7 +81,13 @@ replace(struct msg_draft *draft, struct bytes *view, struct bytes value)
 int
 msg_draft_set_topic(struct msg_draft *draft, struct bytes topic)
 {
-	return topic.len > WIRE_MAX_STRING ? ERR_LIMIT : replace(draft, &draft->topic, topic);
+	struct bytes before = draft->topic;
+	int error = topic.len > WIRE_MAX_STRING ? ERR_LIMIT : replace(draft, &draft->topic, topic);
+
+	if (error == 0 && draft->received.data == NULL) {
+		draft->received = before;
+	}
+	return error;
 }
 
 int
@@ -100,7 +106,9 @@ msg_draft_set_props(struct msg_draft *draft, struct bytes props)
 
 	if (error == 0) {
 		(void)wire_props_index(&index, draft->props);
-		take_props(draft, &index);
+		if (wire_props_has(&index, WIRE_MESSAGE_EXPIRY_INTERVAL)) {
+			take_props(draft, &index);
+		}
 	}
 	return error;
 }
@@ -219,16 +227,20 @@ copy_is_current(const struct msg_draft *draft)
 int
 msg_draft_own(struct msg_draft *draft)
 {
+	struct msg_draft kept = {0}; /* scraps that stay */
 	struct msg *copy;
 
 	if (copy_is_current(draft)) {
 		return 0;
 	}
 	copy = pack(draft);
-	if (copy == NULL) {
+	if (copy == NULL || (draft->received.data != NULL &&
+				replace(&kept, &draft->received, draft->received) != 0)) {
+		msg_unref(&copy);
 		return ERR_NOMEM;
 	}
 	msg_draft_fini(draft);
+	draft->scraps = kept.scraps;
 	draft->topic = msg_topic(copy);
 	draft->props = msg_props(copy);
 	draft->payload = msg_payload(copy);

@@ -22,6 +22,7 @@ struct msg_draft {
 	struct bytes payload;
 	struct bytes
 	    props; /* a checked block; what is not for receivers is dropped when it is sealed */
+	struct bytes received;  /* the topic before it was replaced; NULL: it was not */
 	struct bytes client_id; /* of the publisher, at most 65535 bytes; so is the user name */
 	struct bytes username;
 	int64_t born_mono_ms;
@@ -48,8 +49,8 @@ void msg_draft_fini(struct msg_draft *draft);
 /*
  * Replacing a value by a copy of the given one. 0; or ERR_NOMEM, or ERR_LIMIT above what MQTT can
  * say (a topic of 65535 bytes, a payload of 268435455), and then nothing has changed. The caller
- * has checked topics and blocks. Properties bring their Message Expiry Interval, or its absence,
- * with them.
+ * has checked topics and blocks. A Message Expiry Interval among the properties replaces that of
+ * the draft; where there is none it stays, since a copy of the draft has none among its own.
  */
 int msg_draft_set_topic(struct msg_draft *draft, struct bytes topic);
 int msg_draft_set_payload(struct msg_draft *draft, struct bytes payload);

@@ -42,22 +42,38 @@ enum plugin_verdict {
 };
 
 enum plugin_question {
-	PLUGIN_AUTHENTICATE,      /* CONNECT, first step */
-	PLUGIN_AUTH_CONTINUE,     /* AUTH 0x18 */
-	PLUGIN_REAUTHENTICATE,    /* AUTH 0x19 */
-	PLUGIN_PUBLISH,           /* may this client publish this message? */
-	PLUGIN_WILL,              /* the same of a will, at CONNECT and when it fires */
-	PLUGIN_SUBSCRIBE,         /* items: the filters of a SUBSCRIBE */
-	PLUGIN_INTERCEPT_PUBLISH, /* may change the draft */
+	PLUGIN_AUTHENTICATE,        /* CONNECT, first step */
+	PLUGIN_AUTH_CONTINUE,       /* AUTH 0x18 */
+	PLUGIN_REAUTHENTICATE,      /* AUTH 0x19 */
+	PLUGIN_PUBLISH,             /* may this client publish this message? */
+	PLUGIN_WILL,                /* the same of a will, at CONNECT and when it fires */
+	PLUGIN_SUBSCRIBE,           /* items: the filters of a SUBSCRIBE */
+	PLUGIN_INTERCEPT_PUBLISH,   /* may change the draft */
+	PLUGIN_INTERCEPT_SUBSCRIBE, /* may change the filter */
+	PLUGIN_INTERCEPT_UNSUBSCRIBE,
 };
 
 /* One filter of a SUBSCRIBE, with its answer. */
 struct plugin_access {
-	struct bytes filter; /* full, without $share/NAME/ */
+	struct bytes filter;   /* full, without $share/NAME/ */
+	struct bytes received; /* before an interceptor changed it; empty: none did */
 	struct bytes share_name;
 	uint8_t qos;
 	uint8_t reason;  /* answer: 0, or why not (>= 0x80) */
 	uint8_t max_qos; /* answer: granted at most this */
+};
+
+/* One filter of a SUBSCRIBE or UNSUBSCRIBE for interceptors, who may change it. */
+struct plugin_filter {
+	struct bytes
+	    filter; /* full, without $share/NAME/; afterwards perhaps a view of `changed` */
+	struct bytes share_name;
+	struct bytes prefix; /* the client's: a changed filter begins with it, or with $ */
+	struct bytes props;  /* of the packet, a checked block */
+	uint32_t subscription_id;
+	uint8_t qos;        /* may become lower */
+	uint8_t options;    /* no local, retain as published, retain handling, as in SUBSCRIBE */
+	struct buf changed; /* begun by the asker, who ends it */
 };
 
 struct plugin_request {
@@ -73,6 +89,7 @@ struct plugin_request {
 	struct msg_draft *draft;   /* of publications */
 	struct plugin_access *items;
 	size_t item_count;
+	struct plugin_filter *filter;
 
 	/* The answer. */
 	enum plugin_verdict verdict;
@@ -144,6 +161,8 @@ struct plugin_set {
 	struct plugin_authority *authenticate;
 	struct plugin_authority *authorize; /* PUBLISH, WILL, SUBSCRIBE */
 	struct plugin_authority *intercept;
+	bool intercepts_out; /* an interceptor may change what goes to receivers: plugin_send_out */
+	bool intercepts_subscribe, intercepts_unsubscribe;
 	bool judges_receive; /* an authorizer may want to see each delivery: plugin_may_receive */
 	bool wants_proof;    /* an authenticator wants to see more of TLS: stream_proof */
 	bool is_counted;     /* it has references (chain.h); else it outlives all who use it */

@@ -281,7 +281,7 @@ plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg)
 		     ((draft->flags & MSG_WILL) != 0 ? AVOCET_MSG_WILL : 0),
 	    .received_ms = draft->born_wall_ms,
 	    .topic = str_of(draft->topic),
-	    .topic_received = str_of(draft->topic),
+	    .topic_received = str_of(draft->received.data != NULL ? draft->received : draft->topic),
 	    .payload = {draft->payload.data, draft->payload.len},
 	    .qos = draft->qos,
 	    .origin_client_id = str_of(draft->client_id),
@@ -298,7 +298,9 @@ fill_items(const struct plugin_request *request, avocet_access *items)
 
 	if (request->question != PLUGIN_SUBSCRIBE) {
 		items[0] = (avocet_access){.topic = str_of(request->draft->topic),
-		    .topic_received = str_of(request->draft->topic),
+		    .topic_received =
+			str_of(request->draft->received.data != NULL ? request->draft->received
+								     : request->draft->topic),
 		    .qos = request->draft->qos,
 		    .flags = (request->draft->flags & MSG_RETAIN) != 0 ? AVOCET_MSG_RETAIN : 0};
 		return 1;
@@ -308,7 +310,8 @@ fill_items(const struct plugin_request *request, avocet_access *items)
 
 		if (item->reason == OPEN) {
 			items[count++] = (avocet_access){.topic = str_of(item->filter),
-			    .topic_received = str_of(item->filter),
+			    .topic_received =
+				str_of(item->received.len != 0 ? item->received : item->filter),
 			    .share = str_of(item->share_name),
 			    .qos = item->qos};
 		}
@@ -386,15 +389,19 @@ keep_filters(struct plugin_call *call, size_t count)
 	uint8_t *at;
 
 	for (size_t i = 0; i < count; i++) {
-		len += call->items[i].topic.n + call->items[i].share.n;
+		len += call->items[i].topic.n + call->items[i].topic_received.n +
+		       call->items[i].share.n;
 	}
 	at = buf_reserve(&call->texts, len + 1);
 	for (size_t i = 0; i < count; i++) {
 		avocet_access *item = &call->items[i];
 
 		memcpy(at, item->topic.p, item->topic.n);
-		item->topic.p = item->topic_received.p = (const char *)at;
+		item->topic.p = (const char *)at;
 		at += item->topic.n;
+		memcpy(at, item->topic_received.p, item->topic_received.n);
+		item->topic_received.p = (const char *)at;
+		at += item->topic_received.n;
 		if (item->share.n != 0) {
 			memcpy(at, item->share.p, item->share.n);
 		}

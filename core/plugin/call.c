@@ -111,6 +111,7 @@ plugin_call_new(struct plugin_desk *desk, struct avocet_self *self, enum plugin_
 	call->desk = desk;
 	call->self = plugin_ref(self);
 	call->service = service;
+	call->point = AVOCET_AT_IN;
 	call->client = client != NULL ? msg_client_ref(client) : NULL;
 	lock_take(&self->era_lock);
 	call->era = self->era;
@@ -225,6 +226,10 @@ plugin_call_run(struct plugin_call *call)
 	case PLUGIN_AUTHORIZER:
 		return self->authorizer.authorize(self->inst, call->number, &call->in.authz, NULL);
 	case PLUGIN_INTERCEPTOR:
+		if (call->point != AVOCET_AT_IN) {
+			return self->interceptor.subscribe(self->inst, call->number, call->point,
+			    &call->sub, &plugin_client_of(call->client)->info, &call->edit);
+		}
 		return self->interceptor.publish(self->inst, call->number, AVOCET_AT_IN, &call->msg,
 		    &plugin_client_of(call->client)->info, &call->edit);
 	}
@@ -236,7 +241,8 @@ function_of(const struct plugin_call *call)
 {
 	return call->service == PLUGIN_AUTHENTICATOR ? "authenticate"
 	       : call->service == PLUGIN_AUTHORIZER  ? "authorize"
-						     : "publish";
+	       : call->point == AVOCET_AT_IN         ? "publish"
+						     : "subscribe";
 }
 
 static uint32_t

@@ -322,6 +322,9 @@ plugin_set_new(const struct plugin_set_options *options)
 	set->authenticate = chain_new(set, options, &options->authenticate, &plugin_authn);
 	set->authorize = chain_new(set, options, &options->authorize, &plugin_authz);
 	set->intercept = chain_new(set, options, &options->intercept, &plugin_intercept);
+	set->intercepts_out = plugin_intercepts(set->intercept, AVOCET_AT_OUT);
+	set->intercepts_subscribe = plugin_intercepts(set->intercept, AVOCET_AT_SUB);
+	set->intercepts_unsubscribe = plugin_intercepts(set->intercept, AVOCET_AT_UNSUB);
 	authorize = (const struct plugin_chain *)(void *)set->authorize;
 	for (size_t i = 0; authorize != NULL && i < authorize->count; i++) {
 		set->judges_receive |= authorize->members[i].self->authorizer.may_receive != NULL;

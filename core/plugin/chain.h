@@ -60,6 +60,12 @@ void plugin_client_describe(struct msg_client *client, const struct plugin_clien
 void plugin_client_renew(
     struct msg_client *client, const struct msg_client *before, struct bytes attrs);
 
+/* Own thread of the receiver, where the set intercepts_out: what it is sent. NULL: nothing; the
+ * message itself; or another one, of which the caller gets a reference, while the given one is
+ * still the caller's. */
+struct msg *plugin_send_out(const struct plugin_set *set, struct msg_client *client,
+    struct msg *msg, uint8_t qos, bool retain);
+
 /* Own thread of the receiver: may it get this? Only where the set judges_receive. */
 bool plugin_may_receive(
     const struct plugin_set *set, struct msg_client *client, struct bytes topic);

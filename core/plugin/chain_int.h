@@ -95,6 +95,13 @@ size_t plugin_authn_begin(struct plugin_run *run);
 void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
 /* Does a member want to see messages with this topic? */
 bool plugin_intercept_concerns(const struct plugin_authority *authority, struct bytes topic);
+/* Is a member there at this AVOCET_AT_*? authority may be NULL. */
+bool plugin_intercepts(const struct plugin_authority *authority, uint32_t point);
+bool plugin_intercept_wants(const struct plugin_member *member, uint32_t point, struct bytes topic);
+enum plugin_fold plugin_intercept_judge(struct plugin_run *run, struct plugin_member *member,
+    int32_t verdict, const struct avocet_edit *edit);
+/* intercept_filter.c: asks about a filter; what was said when it has come. */
+enum plugin_fold plugin_put_filter(struct plugin_run *run, struct plugin_member *member);
 /* The draft into the call, which references what it views. False: no memory. */
 bool plugin_keep_draft(struct plugin_call *call, struct msg_draft *draft);
 /* A remembered answer for the whole request. */

@@ -6,7 +6,7 @@
  * they have come.
  */
 #include "base/err.h"
-#include "base/utf8.h"
+#include "base/mem.h"
 #include "plugin/plugin_int.h"
 #include "wire/props.h"
 #include "wire/reason.h"
@@ -19,6 +19,14 @@ plugin_edit_init(struct avocet_edit *edit, struct msg_draft *draft, avocet_msg *
 	buf_init(&edit->topic, WIRE_MAX_STRING);
 	buf_init(&edit->payload, WIRE_MAX_REMAINING_LENGTH);
 	buf_init(&edit->props, WIRE_MAX_REMAINING_LENGTH);
+}
+
+void
+plugin_edit_init_filter(struct avocet_edit *edit, struct bytes prefix, avocet_sub *sub)
+{
+	plugin_edit_init(edit, NULL, NULL);
+	edit->sub = sub;
+	edit->prefix = prefix;
 }
 
 void
@@ -35,6 +43,29 @@ set_retain(struct msg_draft *draft, bool retain)
 	draft->flags = (uint8_t)(retain ? draft->flags | MSG_RETAIN : draft->flags & ~MSG_RETAIN);
 }
 
+/* From now on. */
+static void
+set_expiry(struct msg_draft *draft, uint32_t seconds)
+{
+	int64_t age_s =
+	    draft->born_mono_ms != 0 ? (context_current->mono_ms - draft->born_mono_ms) / 1000 : 0;
+
+	draft->flags =
+	    (uint8_t)(seconds != 0 ? draft->flags | MSG_EXPIRES : draft->flags & ~MSG_EXPIRES);
+	draft->expiry_s = (uint32_t)(seconds < UINT32_MAX - age_s ? seconds + age_s : seconds);
+}
+
+void
+plugin_edit_apply_filter(const struct avocet_edit *edit, struct plugin_filter *filter)
+{
+	if (edit->has_topic) {
+		buf_clear(&filter->changed);
+		buf_append_bytes(&filter->changed, buf_bytes(&edit->topic));
+		filter->filter = buf_bytes(&filter->changed);
+	}
+	filter->qos = (uint8_t)edit->sub->qos;
+}
+
 int
 plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft)
 {
@@ -45,6 +76,9 @@ plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft)
 	}
 	if (edit->has_retain) {
 		set_retain(draft, edit->retain);
+	}
+	if (edit->has_expiry) {
+		set_expiry(draft, edit->expiry_s);
 	}
 	return 0;
 }
@@ -60,11 +94,29 @@ note(struct buf *buf, bool *has, struct bytes bytes)
 }
 
 static int32_t
+change_filter(avocet_edit *edit, struct bytes text)
+{
+	int32_t status;
+
+	if (wire_topic_filter_check(text, true, false) != WIRE_TOPIC_OK ||
+	    bytes_starts_with(text, BYTES_LITERAL("$share/")) ||
+	    (text.data[0] != '$' && !bytes_starts_with(text, edit->prefix))) {
+		return AVOCET_E_INVAL;
+	}
+	status = note(&edit->topic, &edit->has_topic, text);
+	edit->sub->filter = (avocet_str){(const char *)edit->topic.data, edit->topic.len};
+	return status;
+}
+
+static int32_t
 set_topic(avocet_edit *edit, avocet_str topic)
 {
 	struct bytes text = bytes_make(topic.p, topic.n);
 	int32_t status = AVOCET_OK;
 
+	if (edit->msg == NULL) {
+		return change_filter(edit, text);
+	}
 	if (wire_topic_name_check(text, true) != WIRE_TOPIC_OK ||
 	    bytes_starts_with(text, BYTES_LITERAL("$share/")) ||
 	    bytes_starts_with(text, BYTES_LITERAL("$SYS/")) ||
@@ -92,6 +144,9 @@ set_payload(avocet_edit *edit, const void *p, size_t n)
 	struct bytes payload = bytes_make(p, n);
 	int32_t status = AVOCET_OK;
 
+	if (edit->msg == NULL) {
+		return AVOCET_E_STATE;
+	}
 	if (n > WIRE_MAX_REMAINING_LENGTH) {
 		return AVOCET_E_INVAL;
 	}
@@ -113,6 +168,9 @@ set_payload(avocet_edit *edit, const void *p, size_t n)
 static int32_t
 change_retain(avocet_edit *edit, uint32_t on)
 {
+	if (edit->msg == NULL) {
+		return AVOCET_E_STATE;
+	}
 	if (edit->draft != NULL) {
 		set_retain(edit->draft, on != 0);
 	} else {
@@ -134,36 +192,174 @@ block_of(const struct avocet_edit *edit)
 	return edit->draft != NULL ? edit->draft->props : edit->props_before;
 }
 
-static int32_t
-add_user_prop(avocet_edit *edit, avocet_str key, avocet_str value)
+static bool
+may_be_set(uint32_t id)
 {
-	struct bytes name = bytes_make(key.p, key.n), second = bytes_make(value.p, value.n);
-	struct bytes before = block_of(edit);
-	struct wire_writer writer;
-	uint8_t *room;
-	size_t len;
+	return id == WIRE_PAYLOAD_FORMAT_INDICATOR || id == WIRE_CONTENT_TYPE ||
+	       id == WIRE_RESPONSE_TOPIC || id == WIRE_CORRELATION_DATA || id == WIRE_USER_PROPERTY;
+}
 
-	if (name.len > WIRE_MAX_STRING || second.len > WIRE_MAX_STRING ||
-	    utf8_fault_at(name) != name.len || utf8_fault_at(second) != second.len) {
-		return AVOCET_E_INVAL;
-	}
-	len = name.len + second.len + 5;
-	if (!edit->has_props) {
-		/* The first: what is there is copied, once. */
-		buf_clear(&edit->props);
-		buf_append_bytes(&edit->props, before);
-		edit->has_props = true;
-	}
-	room = buf_reserve(&edit->props, len);
+/* The block without the properties of this id, with room for `more` bytes. False: no memory. */
+static bool
+rebuild(avocet_edit *edit, uint32_t without, size_t more, size_t *dropped_out)
+{
+	struct bytes before = block_of(edit);
+	struct wire_property property;
+	struct wire_writer writer;
+	struct buf block;
+	uint8_t *room;
+
+	*dropped_out = 0;
+	buf_init(&block, WIRE_MAX_REMAINING_LENGTH);
+	room = buf_reserve(&block, before.len + more);
 	if (room == NULL) {
-		return AVOCET_E_NOMEM;
+		return false;
 	}
-	writer = wire_writer_of(room, len);
-	wire_write_user_property(&writer, name, second);
-	edit->props.len += writer.len;
+	writer = wire_writer_of(room, before.len + more);
+	while (wire_props_next(&before, &property)) {
+		if (property.id == without) {
+			++*dropped_out;
+		} else if (property.id != WIRE_MESSAGE_EXPIRY_INTERVAL) { /* the draft has it */
+			wire_write_property(&writer, &property);
+		}
+	}
+	block.len = writer.len;
+	buf_fini(&edit->props);
+	edit->props = block;
+	edit->has_props = true;
+	return true;
+}
+
+/* The block goes where its changes go. */
+static int32_t
+take_block(avocet_edit *edit)
+{
 	return edit->draft == NULL || msg_draft_set_props(edit->draft, buf_bytes(&edit->props)) == 0
 		   ? AVOCET_OK
 		   : AVOCET_E_NOMEM;
+}
+
+/* Writes a property that is checked; false: it is not what MQTT allows there. */
+static bool
+write_prop(struct wire_writer *writer, const avocet_prop *prop)
+{
+	struct wire_property property = {.id = (uint8_t)prop->id,
+	    .type = wire_prop_type(prop->id),
+	    .number = (uint32_t)prop->num,
+	    .value = bytes_make(prop->a.p, prop->a.n),
+	    .second = bytes_make(prop->b.p, prop->b.n)};
+	size_t before = writer->len;
+	struct wire_reader reader;
+	struct wire_props props;
+
+	if (prop->num > (property.type == WIRE_PROP_BYTE ? UINT8_MAX : UINT32_MAX) ||
+	    property.value.len > WIRE_MAX_STRING || property.second.len > WIRE_MAX_STRING) {
+		return false;
+	}
+	wire_write_property(writer, &property);
+	reader = wire_reader_of(bytes_make(writer->data + before, writer->len - before));
+	wire_props_check(&reader, WIRE_PUBLISH, WIRE_CLIENT, &props);
+	return !writer->failed && reader.fault == NULL;
+}
+
+static int32_t
+put_prop(avocet_edit *edit, const avocet_prop *prop, bool replaces)
+{
+	size_t more = prop->a.n + prop->b.n + 16, dropped;
+	struct wire_writer writer;
+	uint8_t one[16], *room = one;
+	bool is_good;
+
+	if (edit->msg == NULL) {
+		return AVOCET_E_STATE;
+	}
+	if (!may_be_set(prop->id) || more > 3 * WIRE_MAX_STRING) {
+		return AVOCET_E_INVAL;
+	}
+	/* Tried apart, so that it fails without effect. */
+	if (more > sizeof(one)) {
+		room = mem_alloc(more);
+	}
+	writer = wire_writer_of(room, more > sizeof(one) ? more : sizeof(one));
+	is_good = write_prop(&writer, prop);
+	if (is_good && (replaces || !edit->has_props)) {
+		is_good = rebuild(edit, replaces ? prop->id : 0, writer.len, &dropped);
+	}
+	if (is_good) {
+		buf_append(&edit->props, room, writer.len);
+	}
+	if (room != one) {
+		mem_free(&room);
+	}
+	if (!is_good) {
+		return AVOCET_E_INVAL;
+	}
+	return edit->props.failed ? AVOCET_E_NOMEM : take_block(edit);
+}
+
+static int32_t
+set_prop(avocet_edit *edit, const avocet_prop *prop)
+{
+	return put_prop(edit, prop, true);
+}
+
+static int32_t
+add_user_prop(avocet_edit *edit, avocet_str key, avocet_str value)
+{
+	const avocet_prop prop = {.id = WIRE_USER_PROPERTY,
+	    .kind = AVOCET_PROP_PAIR,
+	    .a = {(const uint8_t *)key.p, key.n},
+	    .b = {(const uint8_t *)value.p, value.n}};
+
+	return put_prop(edit, &prop, false);
+}
+
+static int32_t
+del_prop(avocet_edit *edit, uint32_t id)
+{
+	size_t dropped;
+
+	if (edit->msg == NULL) {
+		return AVOCET_E_STATE;
+	}
+	if (!may_be_set(id)) {
+		return AVOCET_E_INVAL;
+	}
+	if (!rebuild(edit, id, 0, &dropped)) {
+		return AVOCET_E_NOMEM;
+	}
+	if (dropped == 0) {
+		return AVOCET_E_NOTFOUND;
+	}
+	return take_block(edit);
+}
+
+static int32_t
+change_expiry(avocet_edit *edit, uint32_t seconds)
+{
+	if (edit->msg == NULL) {
+		return AVOCET_E_STATE;
+	}
+	if (edit->draft != NULL) {
+		set_expiry(edit->draft, seconds);
+	} else {
+		edit->has_expiry = true;
+		edit->expiry_s = seconds;
+	}
+	return AVOCET_OK;
+}
+
+static int32_t
+set_qos(avocet_edit *edit, uint32_t qos)
+{
+	if (edit->sub == NULL) {
+		return AVOCET_E_STATE;
+	}
+	if (qos > edit->sub->qos) {
+		return AVOCET_E_INVAL;
+	}
+	edit->sub->qos = qos;
+	return AVOCET_OK;
 }
 
 static int32_t
@@ -215,4 +411,8 @@ const avocet_message_api plugin_message_api = {
     .set_reason = set_reason,
     .complete = complete,
     .set_filters = set_filters,
+    .set_qos = set_qos,
+    .set_expiry = change_expiry,
+    .set_prop = set_prop,
+    .del_prop = del_prop,
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interceptors of what comes in. A member whose topic filters do not match is passed over. Where
+ * Interceptors of messages that come in (those of filters: intercept_filter.c; of what goes out:
+ * intercept_out.c). A member whose topic filters do not match is passed over. Where
  * the answer is given at once the draft is changed in place; else the changes are noted in the call
  * and laid on the draft when the answer has come.
  */
@@ -12,12 +13,36 @@
 enum { FEW = 16 };
 
 static bool
-concerns(const struct plugin_member *member, struct bytes topic)
+is_at(const struct avocet_self *self, uint32_t point)
 {
-	if ((member->self->interceptor.points & AVOCET_AT_IN) == 0) {
+	const avocet_interceptor *table = &self->interceptor;
+
+	return (table->points & point) != 0 &&
+	       (point == AVOCET_AT_IN       ? table->publish != NULL
+		   : point == AVOCET_AT_OUT ? table->publish_out != NULL
+					    : table->subscribe != NULL);
+}
+
+bool
+plugin_intercepts(const struct plugin_authority *authority, uint32_t point)
+{
+	const struct plugin_chain *chain = (const struct plugin_chain *)(const void *)authority;
+
+	for (size_t i = 0; chain != NULL && i < chain->count; i++) {
+		if (is_at(chain->members[i].self, point)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+bool
+plugin_intercept_wants(const struct plugin_member *member, uint32_t point, struct bytes topic)
+{
+	if (!is_at(member->self, point)) {
 		return false;
 	}
-	if (member->words == NULL) {
+	if (member->words == NULL || (point & (AVOCET_AT_SUB | AVOCET_AT_UNSUB)) != 0) {
 		return true;
 	}
 	for (size_t i = 0; i < member->words->count; i++) {
@@ -40,7 +65,7 @@ plugin_intercept_concerns(const struct plugin_authority *authority, struct bytes
 	const struct plugin_chain *chain = (const struct plugin_chain *)(const void *)authority;
 
 	for (size_t i = 0; i < chain->count; i++) {
-		if (concerns(&chain->members[i], topic)) {
+		if (plugin_intercept_wants(&chain->members[i], AVOCET_AT_IN, topic)) {
 			return true;
 		}
 	}
@@ -67,8 +92,8 @@ fail(struct plugin_run *run, struct plugin_member *member, uint8_t reason)
 	return refuse(run, member, PLUGIN_DENY, WIRE_REASON_IMPLEMENTATION_SPECIFIC_ERROR);
 }
 
-static enum plugin_fold
-judge(struct plugin_run *run, struct plugin_member *member, int32_t verdict,
+enum plugin_fold
+plugin_intercept_judge(struct plugin_run *run, struct plugin_member *member, int32_t verdict,
     const struct avocet_edit *edit)
 {
 	switch (verdict) {
@@ -76,6 +101,11 @@ judge(struct plugin_run *run, struct plugin_member *member, int32_t verdict,
 	case AVOCET_DEFER:
 		return PLUGIN_FOLD_NEXT;
 	case AVOCET_DROP:
+		if (run->request->question != PLUGIN_INTERCEPT_PUBLISH) {
+			plugin_fault(
+			    member->self, PLUGIN_FAULT_VALUE, "dropped what is no message");
+			break;
+		}
 		return refuse(run, member, PLUGIN_DROP, 0);
 	case AVOCET_REJECT:
 		return refuse(run, member, PLUGIN_DENY, edit->reason);
@@ -95,11 +125,14 @@ fold(struct plugin_run *run, struct plugin_member *member, struct plugin_reply *
 {
 	struct plugin_call *call = list_item(reply, struct plugin_call, reply);
 
-	if ((reply->verdict == AVOCET_PASS || reply->verdict == AVOCET_DEFER) &&
-	    plugin_edit_apply(&call->edit, run->request->draft) != 0) {
+	bool passes = reply->verdict == AVOCET_PASS || reply->verdict == AVOCET_DEFER;
+
+	if (passes && run->request->question != PLUGIN_INTERCEPT_PUBLISH) {
+		plugin_edit_apply_filter(&call->edit, run->request->filter);
+	} else if (passes && plugin_edit_apply(&call->edit, run->request->draft) != 0) {
 		return refuse(run, member, PLUGIN_DENY, WIRE_REASON_QUOTA_EXCEEDED);
 	}
-	return judge(run, member, reply->verdict, &call->edit);
+	return plugin_intercept_judge(run, member, reply->verdict, &call->edit);
 }
 
 static enum plugin_fold
@@ -129,7 +162,7 @@ ask_inline(struct plugin_run *run, struct plugin_member *member)
 	verdict = self->interceptor.publish(
 	    self->inst, 0, AVOCET_AT_IN, &msg, &plugin_client_of(request->client)->info, &edit);
 	plugin_leave(self, entered, "publish");
-	fold = judge(run, member, verdict, &edit);
+	fold = plugin_intercept_judge(run, member, verdict, &edit);
 	plugin_edit_fini(&edit);
 	if (props != few) {
 		mem_free(&props);
@@ -143,7 +176,11 @@ put(struct plugin_run *run, struct plugin_member *member)
 	struct plugin_request *request = run->request;
 	struct plugin_call *call;
 
-	if (request->client == NULL || !concerns(member, request->draft->topic)) {
+	if (request->question != PLUGIN_INTERCEPT_PUBLISH) {
+		return plugin_put_filter(run, member);
+	}
+	if (request->client == NULL ||
+	    !plugin_intercept_wants(member, AVOCET_AT_IN, request->draft->topic)) {
 		return PLUGIN_FOLD_NEXT;
 	}
 	if (member->self->interceptor.exec == AVOCET_EXEC_INLINE) {

@@ -240,18 +240,23 @@ void plugin_grants_keep(struct plugin_grants **grants, size_t max, uint32_t epoc
 
 struct avocet_edit {
 	struct msg_draft *draft;   /* changed in place; NULL: noted in the members below */
-	avocet_msg *msg;           /* what the interceptors after it see of it */
+	avocet_msg *msg;           /* what the interceptors after it see of it; NULL: a filter */
+	avocet_sub *sub;           /* likewise */
+	struct bytes prefix;       /* that a filter must keep */
 	struct bytes props_before; /* the block, where nothing is changed in place */
 	struct buf topic, payload, props;
-	bool has_topic, has_payload, has_props, has_retain, retain;
+	bool has_topic, has_payload, has_props, has_retain, retain, has_expiry;
 	uint8_t reason;
+	uint32_t expiry_s;
 };
 
 extern const avocet_message_api plugin_message_api;
 void plugin_edit_init(struct avocet_edit *edit, struct msg_draft *draft, avocet_msg *msg);
 void plugin_edit_fini(struct avocet_edit *edit);
+void plugin_edit_init_filter(struct avocet_edit *edit, struct bytes prefix, avocet_sub *sub);
 /* Lays what was noted on the draft. 0 or ERR_NOMEM. */
 int plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft);
+void plugin_edit_apply_filter(const struct avocet_edit *edit, struct plugin_filter *filter);
 /* Properties of a block as plugins see them, into `out` (NULL: only counted). */
 size_t plugin_props_view(struct bytes block, avocet_prop *out);
 
@@ -296,7 +301,9 @@ struct plugin_call {
 		avocet_auth_in auth;
 		avocet_authz_in authz;
 	} in;
+	uint32_t point; /* of an interceptor */
 	avocet_msg msg;
+	avocet_sub sub;
 	struct msg *kept; /* what msg points to; NULL: none */
 	avocet_access *items;
 	avocet_prop *props;

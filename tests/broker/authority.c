@@ -187,6 +187,9 @@ judge(const struct plugin_request *request, struct judgement *judgement)
 	case PLUGIN_INTERCEPT_PUBLISH:
 		intercept(request, judgement);
 		break;
+	case PLUGIN_INTERCEPT_SUBSCRIBE:
+	case PLUGIN_INTERCEPT_UNSUBSCRIBE:
+		break;
 	}
 }
 

@@ -188,7 +188,7 @@ what_is_set_after_owning_is_kept(void **state)
 }
 
 static void
-properties_bring_their_expiry_with_them(void **state)
+properties_may_bring_an_expiry_and_take_none_away(void **state)
 {
 	struct msg_draft draft;
 
@@ -197,8 +197,32 @@ properties_bring_their_expiry_with_them(void **state)
 	assert_int_equal(msg_draft_set_props(&draft, BYTES_LITERAL("\x02\0\0\0\x07")), 0);
 	assert_int_equal(draft.expiry_s, 7);
 	assert_int_equal(draft.flags, MSG_RETAIN | MSG_EXPIRES);
+	/* A copy of the draft has none among its properties, and keeps it. */
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_int_equal(draft.props.len, 0);
 	assert_int_equal(msg_draft_set_props(&draft, bytes_of("")), 0);
-	assert_int_equal(draft.flags, MSG_RETAIN);
+	assert_int_equal(draft.expiry_s, 7);
+	assert_int_equal(draft.flags, MSG_RETAIN | MSG_EXPIRES);
+	msg_draft_fini(&draft);
+}
+
+static void
+the_topic_as_it_was_received_is_kept(void **state)
+{
+	struct msg_draft draft;
+	struct bytes before;
+
+	(void)state;
+	start(&draft);
+	before = draft.topic;
+	assert_null(draft.received.data);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("one")), 0);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_int_equal(msg_draft_set_topic(&draft, bytes_of("two")), 0);
+	assert_int_equal(msg_draft_own(&draft), 0);
+	assert_true(bytes_equal(draft.received, before));
+	assert_ptr_not_equal(draft.received.data, before.data);
+	assert_bytes_text(draft.topic, "two");
 	msg_draft_fini(&draft);
 }
 
@@ -382,7 +406,8 @@ main(void)
 	    cmocka_unit_test(an_owned_draft_outlives_its_packet_and_is_adopted),
 	    cmocka_unit_test(an_owned_draft_may_still_be_rewritten),
 	    cmocka_unit_test(what_is_set_after_owning_is_kept),
-	    cmocka_unit_test(properties_bring_their_expiry_with_them),
+	    cmocka_unit_test(properties_may_bring_an_expiry_and_take_none_away),
+	    cmocka_unit_test(the_topic_as_it_was_received_is_kept),
 	    cmocka_unit_test(every_property_for_receivers_survives_sealing),
 	    cmocka_unit_test(a_message_is_named_for_the_store_once),
 	    cmocka_unit_test(a_refused_draft_leaves_nothing_behind),
