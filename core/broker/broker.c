@@ -171,6 +171,7 @@ make_house(struct broker *broker, char *why, size_t why_size)
 	broker->house =
 	    broker_house_new(broker->loop, loop_worker(broker->loop, 0), count_workers(options),
 		&(struct broker_house_options){
+		    .observers = &broker->observers,
 		    .engine = engine,
 		    .set_of = set_of_will,
 		    .set_arg = broker,

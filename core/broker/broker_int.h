@@ -19,6 +19,7 @@
 #include "broker/options.h"
 #include "broker/control.h"
 #include "broker/plugins.h"
+#include "plugin/observe.h"
 #include "broker/service.h"
 #include "broker/sys.h"
 #include "transport/listener.h"
@@ -173,6 +174,12 @@ void broker_reload_run(struct broker *broker);
 /* What subscriptions were granted is asked again, of all who are connected. */
 void broker_recheck(struct broker *broker);
 
+/* --- speak.c: what plugins do unasked; main --- */
+struct msg_draft;
+struct plugin_kick;
+void broker_speak_publish(struct broker *broker, struct msg_draft *draft);
+void broker_speak_kick(struct broker *broker, const struct plugin_kick *kick);
+
 /* --- signals.c --- */
 
 /* Before there are threads: what comes waits for broker_signals_start. */
@@ -207,6 +214,7 @@ void broker_sweep_stop(struct broker_sweep *sweep);
 /* --- the whole --- */
 
 struct broker {
+	struct plugin_observers observers; /* who is told what happens */
 	struct broker_setup setup;
 	struct conf *conf; /* what is in force; a reference */
 	struct broker_options *options;

@@ -134,11 +134,13 @@ broker_house_new(struct loop *loop, struct worker *main, unsigned count,
 	make_store(house, options->engine);
 	house->route = route_house_new(loop, &house->sessions);
 	route_house_set_plugins(house->route, options->set_of, options->set_arg);
+	route_house_set_observers(house->route, options->observers);
 	house->conn = conn_house_new(&(struct conn_house_options){
 	    .loop = loop,
 	    .sessions = &house->sessions,
 	    .move_always = options->move_always,
 	    .on_sys = options->on_sys,
+	    .observers = options->observers,
 	    .arg = options->arg,
 	});
 	make_hand(house, &house->main);

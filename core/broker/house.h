@@ -14,7 +14,8 @@
 #include "store/store.h"
 
 struct broker_house_options {
-	struct store_engine *engine; /* taken over; NULL: nothing outlives the process */
+	struct plugin_observers *observers; /* who is told what happens; NULL: nobody */
+	struct store_engine *engine;        /* taken over; NULL: nothing outlives the process */
 	/* Who is asked about wills, by the name of their listener; NULL: nobody. */
 	route_set_fn *set_of;
 	void *set_arg;

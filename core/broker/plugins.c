@@ -377,6 +377,18 @@ on_flush(void *arg, bool recheck)
 	}
 }
 
+static void
+on_publish(void *arg, struct msg_draft *draft)
+{
+	broker_speak_publish(arg, draft);
+}
+
+static void
+on_kick(void *arg, const struct plugin_kick *kick)
+{
+	broker_speak_kick(arg, kick);
+}
+
 void
 broker_plugins_init(struct broker *broker)
 {
@@ -395,8 +407,11 @@ broker_plugins_open(struct broker *broker)
 	    .desks = broker->house->desks,
 	    .workers = broker->house->count,
 	    .stall_warn_ms = broker->options->broker.stall_warn_ms,
+	    .observers = &broker->observers,
 	    .on_stop = on_failed,
 	    .on_flush = on_flush,
+	    .on_publish = on_publish,
+	    .on_kick = on_kick,
 	    .arg = broker,
 	});
 }

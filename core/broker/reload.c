@@ -185,6 +185,10 @@ commit(struct broker *broker, struct preparation *new)
 		log_error("a new listener does not accept connections: no memory");
 	}
 	log_info("the configuration was loaded again");
+	if (plugin_is_observed(&broker->observers, AVOCET_EV_RELOADED)) {
+		plugin_observe(&broker->observers,
+		    &(struct plugin_event){.what = AVOCET_EV_RELOADED, .by = AVOCET_BY_BROKER});
+	}
 	broker->reload.is_starting = true;
 	plugin_house_start(broker->plugins.house, on_started, broker);
 }

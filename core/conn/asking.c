@@ -6,6 +6,7 @@
  */
 #include "base/mem.h"
 #include "conn/subscribe_int.h"
+#include "plugin/observe.h"
 #include "wire/reason.h"
 
 static uint8_t
@@ -27,6 +28,16 @@ on_answer(struct plugin_request *request)
 				open->access[i].reason < WIRE_REASON_FIRST_ERROR)) {
 				open->reasons[i] = refusal_of(request);
 			}
+		}
+	}
+	for (uint32_t i = 0; i < open->count; i++) {
+		uint8_t reason = open->access[i].reason >= WIRE_REASON_FIRST_ERROR
+				     ? open->access[i].reason
+				     : open->reasons[i];
+
+		if (reason >= WIRE_REASON_FIRST_ERROR) {
+			conn_tell_filter(open->table, open->client, AVOCET_EV_DENIED,
+			    open->items[i].filter, reason, request->by);
 		}
 	}
 	if (request->verdict == PLUGIN_DISCONNECT) {
@@ -146,6 +157,8 @@ take_answer(struct open_subscribe *open)
 		return;
 	}
 	open->reasons[open->at] = refusal_of(request);
+	conn_tell_filter(open->table, open->client, AVOCET_EV_DENIED, open->items[open->at].filter,
+	    refusal_of(request), request->by);
 	if (request->verdict == PLUGIN_DISCONNECT) {
 		open->goodbye = refusal_of(request);
 		for (uint32_t i = open->at; i < open->count; i++) {

@@ -65,9 +65,8 @@ conn_drop_question(struct conn *conn)
 	}
 }
 
-/* The claim, for a question before acceptance. */
-static struct msg_client *
-claimed_client(struct conn *conn)
+struct msg_client *
+conn_claimed_client(struct conn *conn)
 {
 	const struct conn_connect *connect = conn->connect;
 	struct msg_client_parts client = {.version = conn_version(conn),
@@ -102,7 +101,7 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 
 	question->conn = conn;
 	question->client =
-	    conn->client != NULL ? msg_client_ref(conn->client) : claimed_client(conn);
+	    conn->client != NULL ? msg_client_ref(conn->client) : conn_claimed_client(conn);
 	buf_init(&question->input, SIZE_MAX);
 	(void)buf_reserve(&question->input, method.len + data.len + password_len + 1);
 	plugin_request_init(request);

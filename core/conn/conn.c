@@ -417,6 +417,7 @@ conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char
 		? LOG_LEVEL_WARNING
 		: LOG_LEVEL_INFO,
 	    reason, sentence);
+	conn_tell_closed(conn, how, reason, sentence);
 	say_goodbye(conn, reason, sentence);
 	conn_drop_question(conn);
 	leave_session(conn, how);

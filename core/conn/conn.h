@@ -30,6 +30,7 @@ struct conn_house_options {
 	/* Somebody has subscribed below $SYS: tell main, any worker. May be NULL. */
 	void (*on_sys)(void *arg);
 	void *arg;
+	struct plugin_observers *observers; /* NULL: none */
 };
 
 struct conn_house *conn_house_new(const struct conn_house_options *options);
@@ -80,6 +81,11 @@ void conn_table_recheck(struct conn_table *table);
 
 /* An operator sends a client away (DISCONNECT 0x98); its session stays. False: it is not here. */
 bool conn_table_kick(struct conn_table *table, struct bytes client_id);
+
+/* The same of a connection, or of who has this client id (handle 0), by a plugin. It may be called
+ * on any worker: false, and nothing happens, where it is another's. The text may be empty. */
+bool conn_table_send_away(struct conn_table *table, uint64_t handle, struct bytes client_id,
+    uint8_t reason, struct bytes text);
 
 /* Nothing more is read. */
 void conn_table_stop_reading(struct conn_table *table);

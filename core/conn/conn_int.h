@@ -237,7 +237,20 @@ void conn_accepted(struct conn *conn, bool was_asked);
 struct msg_client *conn_make_client(struct conn *conn, const struct msg_client_parts *parts);
 void conn_send_connack(struct conn *conn, uint8_t reason, const char *sentence);
 
+/* --- tell.c --- */
+void conn_tell_connected(struct conn *conn);
+/* Before it closes. */
+void conn_tell_closed(
+    struct conn *conn, enum session_leave how, uint8_t reason, const char *sentence);
+void conn_tell_taken_over(struct conn *conn);
+void conn_tell_delivered(struct conn *conn, struct msg *msg, uint8_t qos, bool retain);
+/* what: AVOCET_EV_SUBSCRIBED (reason is the QoS), _UNSUBSCRIBED or _DENIED. */
+void conn_tell_filter(const struct conn_table *table, struct msg_client *client, uint64_t what,
+    struct bytes filter, uint8_t reason, const char *by_name);
+
 /* --- auth.c --- */
+/* The claim, before acceptance: the caller's reference. */
+struct msg_client *conn_claimed_client(struct conn *conn);
 void conn_authenticate(struct conn *conn, const struct wire_connect *packet);
 void conn_on_auth(struct conn *conn, const struct wire_disconnect *packet);
 void conn_authorize_will(struct conn *conn);

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "conn/conn_int.h"
 #include "plugin/chain.h"
+#include "plugin/observe.h"
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
@@ -161,7 +162,10 @@ copy_texts(struct conn *conn, const struct wire_connect *packet)
 	struct bytes method = wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_METHOD);
 	/* Plugins may ask for them. */
 	struct bytes props =
-	    conn->listener->plugins->is_counted ? packet->props.block : (struct bytes){0};
+	    conn->listener->plugins->is_counted ||
+		    plugin_is_observed(conn->table->house->options.observers, UINT64_MAX)
+		? packet->props.block
+		: (struct bytes){0};
 	size_t len = packet->client_id.len + packet->username.len + packet->password.len +
 		     method.len + props.len;
 	uint8_t *at = mem_alloc(len + 1);
@@ -403,7 +407,9 @@ conn_make_client(struct conn *conn, const struct msg_client_parts *parts)
 	    .handle = conn->handle, .worker = worker_index(conn->table->worker)};
 	struct stream_proof proof = {0};
 
-	if (!conn->listener->plugins->is_counted || connect == NULL) {
+	if (connect == NULL ||
+	    (!conn->listener->plugins->is_counted &&
+		!plugin_is_observed(conn->table->house->options.observers, UINT64_MAX))) {
 		return client;
 	}
 	facts.transport = transport_of(conn, identity);

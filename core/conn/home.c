@@ -46,6 +46,7 @@ serve(struct conn *conn)
 	if (connect->keep_alive != 0) {
 		peer_set_keep_alive(&conn->peer, (uint32_t)connect->keep_alive * 1500);
 	}
+	conn_tell_connected(conn);
 	resumed = connect->present;
 	conn_free_connect(conn);
 	conn_begin_terms(conn);

@@ -63,6 +63,10 @@ on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 		    ? send_out(conn, delivery)
 		    : peer_send_publish(&conn->peer, delivery,
 			  conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+	if (offer == SESSION_TAKEN) {
+		conn_tell_delivered(
+		    conn, delivery->msg, delivery->qos, (delivery->flags & SESSION_RETAIN) != 0);
+	}
 	if (conn->peer.was_full) {
 		sink->has_room = false;
 	}
@@ -99,6 +103,7 @@ on_ended(struct session_sink *sink, enum session_end why)
 	}
 	if (why == SESSION_TAKEN_OVER) {
 		counter_add(COUNTER_CLOSED_TAKEN_OVER, 1);
+		conn_tell_taken_over(conn);
 		/* 0x8E is for those who got their CONNACK [flow 4]. */
 		conn_close(conn, SESSION_LEAVE_ABNORMAL,
 		    served ? WIRE_REASON_SESSION_TAKEN_OVER : WIRE_REASON_SERVER_BUSY,
@@ -120,6 +125,44 @@ conn_table_kick(struct conn_table *table, struct bytes client_id)
 	}
 	conn_close(conn_of_sink(sink), SESSION_LEAVE_ABNORMAL, WIRE_REASON_ADMINISTRATIVE_ACTION,
 	    "an operator sent it away");
+	return true;
+}
+
+static struct conn *
+find(struct conn_table *table, uint64_t handle, struct bytes client_id)
+{
+	struct session *session;
+	struct session_sink *sink;
+	uint16_t worker;
+	void *found;
+
+	if (handle != 0) {
+		return session_handle_find(
+			   table->house->options.sessions->directory, handle, &worker, &found) &&
+			       worker == worker_index(table->worker)
+			   ? found
+			   : NULL;
+	}
+	session = session_table_find(table->sessions, client_id);
+	sink = session != NULL ? session_sink_of(session) : NULL;
+	return sink != NULL ? conn_of_sink(sink) : NULL;
+}
+
+bool
+conn_table_send_away(struct conn_table *table, uint64_t handle, struct bytes client_id,
+    uint8_t reason, struct bytes text)
+{
+	struct conn *conn = find(table, handle, client_id);
+
+	if (conn == NULL || conn->table != table || conn->state == CONN_CLOSING) {
+		return false;
+	}
+	if (text.len != 0) {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "%.*s", (int)text.len,
+		    (const char *)text.data);
+	} else {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "a plugin sent it away");
+	}
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "plugin/observe.h"
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
@@ -191,6 +192,10 @@ carry_out_subscribe(struct open_subscribe *open)
 					  : subscribe_one(open, session, i, max_qos, &ticket);
 		}
 		*reason = told_reason(open, *reason);
+		if (*reason < WIRE_REASON_FIRST_ERROR) {
+			conn_tell_filter(open->table, open->client, AVOCET_EV_SUBSCRIBED,
+			    open->items[i].filter, *reason, NULL);
+		}
 	}
 	/* Once for all: its filters may be thousands. */
 	if (open->wants_sys && open->table->house->options.on_sys != NULL) {
@@ -219,6 +224,10 @@ carry_out_unsubscribe(struct open_subscribe *open)
 
 		if (*reason < WIRE_REASON_FIRST_ERROR) {
 			*reason = unsubscribe_one(session, open->items[i].filter, &ticket);
+		}
+		if (*reason == WIRE_REASON_SUCCESS) {
+			conn_tell_filter(open->table, open->client, AVOCET_EV_UNSUBSCRIBED,
+			    open->items[i].filter, 0, NULL);
 		}
 		*reason = told_reason(open, *reason);
 	}
@@ -348,6 +357,10 @@ conn_on_unsubscribe(struct conn *conn, const struct wire_subscribe *packet)
 	for (uint32_t i = 0; i < packet->filter_count && wire_unsubscribe_next(&filters, &filter);
 	     i++) {
 		reasons[i] = unsubscribe_one(conn->session, filter, &ticket);
+		if (reasons[i] == WIRE_REASON_SUCCESS) {
+			conn_tell_filter(
+			    conn->table, conn->client, AVOCET_EV_UNSUBSCRIBED, filter, 0, NULL);
+		}
 	}
 	if (conn->listener->durability.mode != ROUTE_COMMIT) {
 		ticket = 0;

@@ -91,8 +91,6 @@ long plugin_psk(
     struct plugin_authority *authority, struct bytes identity, uint8_t *key, size_t size);
 /* Where a request begins: at the first member, or at the one that has its exchange. */
 size_t plugin_authn_begin(struct plugin_run *run);
-/* A message as plugins see it, without its properties; the views are the draft's. */
-void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
 /* Does a member want to see messages with this topic? */
 bool plugin_intercept_concerns(const struct plugin_authority *authority, struct bytes topic);
 /* Is a member there at this AVOCET_AT_*? authority may be NULL. */

@@ -199,6 +199,14 @@ may_be_set(uint32_t id)
 	       id == WIRE_RESPONSE_TOPIC || id == WIRE_CORRELATION_DATA || id == WIRE_USER_PROPERTY;
 }
 
+bool
+plugin_may_set_prop(const avocet_prop *prop)
+{
+	return may_be_set(prop->id) &&
+	       prop->num <= (prop->id == WIRE_PAYLOAD_FORMAT_INDICATOR ? UINT8_MAX : UINT32_MAX) &&
+	       prop->a.n <= WIRE_MAX_STRING && prop->b.n <= WIRE_MAX_STRING;
+}
+
 /* The block without the properties of this id, with room for `more` bytes. False: no memory. */
 static bool
 rebuild(avocet_edit *edit, uint32_t without, size_t more, size_t *dropped_out)
@@ -252,10 +260,6 @@ write_prop(struct wire_writer *writer, const avocet_prop *prop)
 	struct wire_reader reader;
 	struct wire_props props;
 
-	if (prop->num > (property.type == WIRE_PROP_BYTE ? UINT8_MAX : UINT32_MAX) ||
-	    property.value.len > WIRE_MAX_STRING || property.second.len > WIRE_MAX_STRING) {
-		return false;
-	}
 	wire_write_property(writer, &property);
 	reader = wire_reader_of(bytes_make(writer->data + before, writer->len - before));
 	wire_props_check(&reader, WIRE_PUBLISH, WIRE_CLIENT, &props);
@@ -273,7 +277,7 @@ put_prop(avocet_edit *edit, const avocet_prop *prop, bool replaces)
 	if (edit->msg == NULL) {
 		return AVOCET_E_STATE;
 	}
-	if (!may_be_set(prop->id) || more > 3 * WIRE_MAX_STRING) {
+	if (!plugin_may_set_prop(prop)) {
 		return AVOCET_E_INVAL;
 	}
 	/* Tried apart, so that it fails without effect. */

@@ -133,6 +133,8 @@ instance_new(struct plugin_house *house, const char *name, const struct plugin_m
 	    plugin_module_service(module, AVOCET_SERVICE_AUTHORIZER));
 	copy_table(&self->interceptor, sizeof(self->interceptor),
 	    plugin_module_service(module, AVOCET_SERVICE_INTERCEPTOR));
+	copy_table(&self->observer, sizeof(self->observer),
+	    plugin_module_service(module, AVOCET_SERVICE_OBSERVER));
 	lock_init(&self->lock);
 	lock_init(&self->era_lock);
 	list_init(&self->eras);
@@ -170,6 +172,8 @@ instance_free(struct avocet_self *self)
 		self->lifecycle->destroy(self->inst);
 	}
 	list_remove(&self->link);
+	plugin_observer_fini(self);
+	plugin_jobs_fini(self);
 	plugin_metrics_fini(self);
 	plugin_commands_fini(self);
 	plugin_words_unref(&self->methods);
@@ -188,6 +192,8 @@ end_threads(struct avocet_self *self)
 	bool joined = plugin_pool_free(&self->pool);
 
 	joined = plugin_pool_free(&self->serial) && joined;
+	joined = plugin_jobs_end(self) && joined;
+	joined = plugin_observer_end(self) && joined;
 	joined = plugin_runtime_end(self) && joined;
 	self->is_lost = !joined;
 }
@@ -201,6 +207,7 @@ instance_stop(struct avocet_self *self)
 	if (state == PLUGIN_STOPPED) {
 		return;
 	}
+	plugin_jobs_drop(self);
 	if (state != PLUGIN_MADE) {
 		if (state != PLUGIN_DRAINING && self->lifecycle->drain != NULL) {
 			self->lifecycle->drain(self->inst);
@@ -256,6 +263,7 @@ plugin_house_free(struct plugin_house **house_at)
 		return;
 	}
 	house->is_stopping = true;
+	plugin_observers_clear(house);
 	list_each (link, &house->instances) {
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
@@ -381,6 +389,7 @@ plugin_house_commit(struct plugin_house *house)
 			}
 		}
 	}
+	plugin_observers_renew(house);
 	plugin_house_flush(house);
 }
 
@@ -398,7 +407,8 @@ start_pools(struct avocet_self *self)
 	if (wants_threads(self, AVOCET_EXEC_SERIAL)) {
 		self->serial = plugin_pool_new(self, 1, (size_t)options->queue);
 	}
-	return (self->pool == NULL || plugin_pool_start(self->pool) == 0) &&
+	return plugin_observer_start(self) &&
+	       (self->pool == NULL || plugin_pool_start(self->pool) == 0) &&
 	       (self->serial == NULL || plugin_pool_start(self->serial) == 0);
 }
 

@@ -22,18 +22,31 @@ struct loop;
 struct plugin_config;
 struct plugin_house;
 struct plugin_module;
+struct plugin_observers;
+
+/* Who is to be sent away, and how; borrowed. */
+struct plugin_kick {
+	uint64_t handle; /* of the connection; 0: by the client id */
+	struct bytes client_id;
+	uint8_t reason;
+	struct bytes text; /* may be empty */
+};
 
 struct plugin_house_options {
 	struct loop *loop;
 	struct worker *main;
-	struct plugin_desk *const *desks; /* by the worker's index; outlives the house */
-	unsigned workers;                 /* client workers */
-	int64_t stall_warn_ms;            /* 0: never said */
+	struct plugin_desk *const *desks;   /* by the worker's index; outlives the house */
+	unsigned workers;                   /* client workers */
+	int64_t stall_warn_ms;              /* 0: never said */
+	struct plugin_observers *observers; /* outlives the house; NULL: nothing is observed */
 	/* Main: an instance with on_failure stop has failed. */
 	void (*on_stop)(void *arg, const char *name);
 	/* Main: what authorizers granted does not hold any more; recheck: ask for live
 	 * subscriptions again. */
 	void (*on_flush)(void *arg, bool recheck);
+	/* Main: a plugin publishes, and sends a client away. The draft is given. May be NULL. */
+	void (*on_publish)(void *arg, struct msg_draft *draft);
+	void (*on_kick)(void *arg, const struct plugin_kick *kick);
 	void *arg;
 };
 

@@ -11,9 +11,8 @@
 
 enum { FEW = 16 };
 
-/* The message as a draft of views. */
-static void
-view_msg(const struct msg *msg, uint8_t qos, bool retain, struct msg_draft *draft)
+void
+plugin_view_msg(const struct msg *msg, uint8_t qos, bool retain, struct msg_draft *draft)
 {
 	*draft = (struct msg_draft){.topic = msg_topic(msg),
 	    .payload = msg_payload(msg),
@@ -96,7 +95,7 @@ plugin_send_out(const struct plugin_set *set, struct msg_client *client, struct 
 	struct msg_draft draft;
 	uint8_t flags;
 
-	view_msg(msg, qos, retain, &draft);
+	plugin_view_msg(msg, qos, retain, &draft);
 	flags = draft.flags;
 	for (size_t i = 0; i < chain->count && out != NULL; i++) {
 		const struct plugin_member *member = &chain->members[i];

@@ -50,7 +50,8 @@ judge_exports(const char *path, const struct plugin_exports *exports, char *why,
 /* --- the descriptor --- */
 
 static const char *const known_services[] = {AVOCET_SERVICE_AUTHENTICATOR,
-    AVOCET_SERVICE_AUTHORIZER, AVOCET_SERVICE_INTERCEPTOR, AVOCET_SERVICE_TOOL, NULL};
+    AVOCET_SERVICE_AUTHORIZER, AVOCET_SERVICE_INTERCEPTOR, AVOCET_SERVICE_OBSERVER,
+    AVOCET_SERVICE_TOOL, NULL};
 
 static bool
 is_known_service(const char *id)
@@ -112,7 +113,14 @@ judge_vtable(const avocet_service *service)
 	if (strcmp(service->id, AVOCET_SERVICE_INTERCEPTOR) == 0) {
 		const avocet_interceptor *table = vtable;
 
-		return AVOCET_HAS(table, publish) && table->exec <= AVOCET_EXEC_INLINE;
+		return (AVOCET_HAS(table, publish) || AVOCET_HAS(table, publish_out) ||
+			   AVOCET_HAS(table, subscribe)) &&
+		       table->exec <= AVOCET_EXEC_INLINE;
+	}
+	if (strcmp(service->id, AVOCET_SERVICE_OBSERVER) == 0) {
+		const avocet_observer *table = vtable;
+
+		return AVOCET_HAS(table, event) && table->exec <= AVOCET_EXEC_INLINE;
 	}
 	if (strcmp(service->id, AVOCET_SERVICE_TOOL) == 0) {
 		const avocet_tool *table = vtable;

@@ -140,5 +140,7 @@ plugin_offer_host(avocet_host *host, unsigned workers)
 	    .ready = host_ready,
 	    .fail = host_fail,
 	    .thread = host_thread,
+	    .publish = plugin_host_publish,
+	    .client_kick = plugin_host_kick,
 	};
 }

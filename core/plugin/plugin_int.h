@@ -23,11 +23,14 @@
 #include "plugin/chain.h"
 #include "plugin/host.h"
 #include "plugin/load.h"
+#include "plugin/observe.h"
 
 enum { PLUGIN_MAX_METRICS = 256, PLUGIN_MAX_COMMANDS = 64 };
 
 struct plugin_call;
 struct plugin_command;
+struct plugin_ear;
+struct plugin_jobs;
 struct plugin_metric;
 struct plugin_pool;
 
@@ -39,6 +42,7 @@ enum plugin_fault {
 	PLUGIN_FAULT_LATE,   /* did not answer in time */
 	PLUGIN_FAULT_STALL,  /* blocked a worker */
 	PLUGIN_FAULT_VALUE,  /* answered with something that is no answer */
+	PLUGIN_FAULT_LOST,   /* did not look at events fast enough */
 	PLUGIN_FAULT_COUNT
 };
 
@@ -104,6 +108,8 @@ struct avocet_self {
 	avocet_authenticator authenticator;
 	avocet_authorizer authorizer;
 	avocet_interceptor interceptor;
+	avocet_observer observer;
+	struct plugin_ear *ear; /* of an observer that may block; NULL: it is told at once */
 
 	/* What chains that are built from now on see. */
 	struct plugin_words *methods;      /* never NULL with an authenticator */
@@ -144,7 +150,10 @@ struct avocet_self {
 	uint32_t command_count;
 	_Atomic uint32_t metric_count; /* published when the metric is there; any thread */
 
-	struct list threads; /* of its own */
+	struct plugin_jobs *jobs;     /* NULL: it had none yet; published under the lock */
+	bool jobs_are_over;           /* likewise */
+	_Atomic int64_t spoken_count; /* calls of publish and client_kick that are under way */
+	struct list threads;          /* of its own */
 	struct list timers;
 	uint64_t next_timer;
 	struct list watches;
@@ -257,6 +266,8 @@ void plugin_edit_init_filter(struct avocet_edit *edit, struct bytes prefix, avoc
 /* Lays what was noted on the draft. 0 or ERR_NOMEM. */
 int plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft);
 void plugin_edit_apply_filter(const struct avocet_edit *edit, struct plugin_filter *filter);
+/* Is it a property that a plugin may give a message, with a value of its size? */
+bool plugin_may_set_prop(const avocet_prop *prop);
 /* Properties of a block as plugins see them, into `out` (NULL: only counted). */
 size_t plugin_props_view(struct bytes block, avocet_prop *out);
 
@@ -375,6 +386,31 @@ extern const avocet_runtime_api plugin_runtime_api;
 bool plugin_runtime_end(struct avocet_self *self);
 
 bool plugin_is_main(const struct avocet_self *self);
+
+/* --- jobs.c --- */
+int32_t plugin_job(avocet_self *self, avocet_task_fn fn, avocet_task_fn done, void *arg);
+/* Main, around stop(): no job begins any more; then its threads end. False: one hangs. */
+void plugin_jobs_drop(struct avocet_self *self);
+bool plugin_jobs_end(struct avocet_self *self);
+void plugin_jobs_fini(struct avocet_self *self);
+
+/* --- observe.c --- */
+/* Main: around start() and stop(). */
+bool plugin_observer_start(struct avocet_self *self);
+bool plugin_observer_end(struct avocet_self *self);
+void plugin_observer_fini(struct avocet_self *self);
+/* Main: the instances are others now; and: nobody observes any more. */
+void plugin_observers_renew(struct plugin_house *house);
+void plugin_observers_clear(struct plugin_house *house);
+/* A message as a draft of views, as it goes to somebody; and as plugins see a draft, without its
+ * properties. The views are those of what is given. */
+void plugin_view_msg(const struct msg *msg, uint8_t qos, bool retain, struct msg_draft *draft);
+void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
+
+/* --- speak.c --- */
+int32_t plugin_host_publish(avocet_self *self, const avocet_publish *given);
+int32_t plugin_host_kick(avocet_self *self, avocet_client_h client, avocet_str client_id,
+    uint32_t reason, avocet_str text);
 
 /* --- watches.c --- */
 int32_t plugin_fd_add(avocet_self *self, int32_t fd, uint32_t events, avocet_fd_fn fn, void *arg,

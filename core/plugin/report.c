@@ -16,7 +16,7 @@ plugin_house_report(struct plugin_house *house,
     void (*fn)(const struct plugin_report *report, void *arg), void *arg)
 {
 	static const char *const names[PLUGIN_FAULT_COUNT] = {
-	    "twice", "never", "thread", "late", "stall", "value"};
+	    "twice", "never", "thread", "late", "stall", "value", "lost"};
 
 	list_each (link, &house->instances) {
 		struct avocet_self *self = list_item(link, struct avocet_self, link);

@@ -240,4 +240,5 @@ const avocet_runtime_api plugin_runtime_api = {
     .fd_add = plugin_fd_add,
     .fd_mod = plugin_fd_mod,
     .fd_del = plugin_fd_del,
+    .job = plugin_job,
 };

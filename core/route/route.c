@@ -10,6 +10,7 @@
 #include "base/counter.h"
 #include "base/err.h"
 #include "base/mem.h"
+#include "plugin/observe.h"
 #include "route/route_int.h"
 #include "wire/reason.h"
 #include "wire/topic_name.h"
@@ -105,8 +106,70 @@ route_desk_set_table(struct route_desk *desk, struct session_table *table)
 	desk->table = table;
 }
 
+static void
+on_dropped(void *arg, struct session *session, const struct session_delivery *delivery,
+    enum session_drop reason)
+{
+	static const uint32_t reasons[] = {
+	    [SESSION_DROP_QUEUE_FULL] = AVOCET_DROP_QUEUE_FULL,
+	    [SESSION_DROP_QOS0_OFFLINE] = AVOCET_DROP_OFFLINE,
+	    [SESSION_DROP_EXPIRED] = AVOCET_DROP_EXPIRED,
+	    [SESSION_DROP_TOO_LARGE] = AVOCET_DROP_TOO_LARGE,
+	    [SESSION_DROP_DENIED] = AVOCET_DROP_DENIED,
+	    [SESSION_DROP_MEMORY] = AVOCET_DROP_MEMORY,
+	    [SESSION_DROP_GONE] = AVOCET_DROP_GONE,
+	};
+	const struct route_desk *desk = arg;
+
+	if (plugin_is_observed(desk->house->observers, AVOCET_EV_DROPPED)) {
+		plugin_observe(
+		    desk->house->observers, &(struct plugin_event){.what = AVOCET_EV_DROPPED,
+						.by = AVOCET_BY_BROKER,
+						.client = session_client(session),
+						.msg = delivery->msg,
+						.reason = reasons[reason],
+						.qos = delivery->qos});
+	}
+}
+
+static void
+on_ended(void *arg, struct session *session)
+{
+	const struct route_desk *desk = arg;
+
+	if (plugin_is_observed(desk->house->observers, AVOCET_EV_SESSION_ENDED)) {
+		plugin_observe(
+		    desk->house->observers, &(struct plugin_event){.what = AVOCET_EV_SESSION_ENDED,
+						.client = session_client(session)});
+	}
+}
+
 const struct session_route_ops route_session_ops = {
-    .will = route_will, .redispatch = route_redispatch};
+    .will = route_will, .redispatch = route_redispatch, .dropped = on_dropped, .ended = on_ended};
+
+void
+route_house_set_observers(struct route_house *house, struct plugin_observers *observers)
+{
+	house->observers = observers;
+}
+
+/* A message has gone out. */
+static void
+tell_published(const struct route_desk *desk, const struct route_publication *publication,
+    struct msg *msg, bool reached)
+{
+	uint64_t what = (msg->flags & MSG_WILL) != 0 ? AVOCET_EV_WILL : AVOCET_EV_PUBLISHED;
+
+	if (plugin_is_observed(desk->house->observers, what)) {
+		plugin_observe(desk->house->observers,
+		    &(struct plugin_event){.what = what,
+			.client = publication->client,
+			.msg = msg,
+			.qos = msg->qos,
+			.retain = (msg->flags & MSG_RETAIN) != 0,
+			.reason = reached ? 0 : WIRE_REASON_NO_MATCHING_SUBSCRIBERS});
+	}
+}
 
 bool
 route_desk_is_over(const struct route_desk *const_desk)
@@ -194,8 +257,18 @@ judge(struct route_publication *publication, enum plugin_verdict verdict)
 	case PLUGIN_CONTINUE:
 		break;
 	}
-	refuse(
-	    publication, reason >= WIRE_REASON_FIRST_ERROR ? reason : WIRE_REASON_NOT_AUTHORIZED);
+	reason = reason >= WIRE_REASON_FIRST_ERROR ? reason : (uint8_t)WIRE_REASON_NOT_AUTHORIZED;
+	refuse(publication, reason);
+	if (plugin_is_observed(publication->desk->house->observers, AVOCET_EV_DENIED)) {
+		plugin_observe(publication->desk->house->observers,
+		    &(struct plugin_event){.what = AVOCET_EV_DENIED,
+			.by = AVOCET_BY_PLUGIN,
+			.by_name = publication->request.by,
+			.client = publication->client,
+			.filter = publication->draft.topic,
+			.reason = reason,
+			.qos = publication->draft.qos});
+	}
 	return false;
 }
 
@@ -308,6 +381,7 @@ carry(struct route_desk *desk, struct route_publication *publication)
 		route_match(desk, msg_topic(fan.msg));
 	}
 	route_fan_out(desk, &fan);
+	tell_published(desk, publication, fan.msg, fan.reached != 0);
 	msg_unref(&fan.msg);
 	publication->reason =
 	    fan.reached != 0 ? WIRE_REASON_SUCCESS : WIRE_REASON_NO_MATCHING_SUBSCRIBERS;
@@ -475,4 +549,16 @@ route_publish_own(struct route_desk *desk, struct bytes topic, struct bytes payl
 
 	(void)route_publish(desk, &publication);
 	msg_draft_fini(&publication.draft);
+}
+
+bool
+route_publish_trusted(struct route_desk *desk, struct msg_draft *draft)
+{
+	struct route_publication publication = {
+	    .draft = *draft, .mode = ROUTE_RELAXED, .retain_available = true};
+	enum route_status status = route_publish(desk, &publication);
+
+	msg_draft_fini(&publication.draft);
+	*draft = (struct msg_draft){0};
+	return status == ROUTE_DONE;
 }

@@ -15,6 +15,7 @@
 #include "session/session.h"
 
 struct loop;
+struct plugin_observers;
 struct route_house;
 struct route_desk;
 struct route_publication;
@@ -39,6 +40,9 @@ extern const struct session_route_ops route_session_ops; /* arg: struct route_de
  * reference that route gives back. Any worker. Given by the broker. */
 typedef const struct plugin_set *route_set_fn(void *arg, struct bytes listener);
 void route_house_set_plugins(struct route_house *house, route_set_fn *fn, void *arg);
+
+/* Who is told what happens; outlives the house. */
+void route_house_set_observers(struct route_house *house, struct plugin_observers *observers);
 
 enum route_mode { ROUTE_COMMIT, ROUTE_RELAXED, ROUTE_NONE }; /* durability */
 
@@ -99,6 +103,10 @@ struct route_house *route_desk_house(const struct route_desk *desk);
 
 /* The transit budget is over: checked once per turn. */
 bool route_desk_is_over(const struct route_desk *desk);
+
+/* A message of a plugin: carried out as it is, nobody is asked. Consumes the draft; false: the
+ * store fails, and it would write a row. */
+bool route_publish_trusted(struct route_desk *desk, struct msg_draft *draft);
 
 /* A message of the broker itself (QoS 0, retained in memory only), e.g. $SYS. */
 void route_publish_own(

@@ -14,6 +14,7 @@ struct route_house {
 	struct session_house *sessions;
 	struct route_desk *desks[WORKER_MAX]; /* by worker; NULL: none */
 	struct store_port *any_port;          /* for what all ports know alike */
+	struct plugin_observers *observers;   /* NULL: none */
 	route_set_fn *set_fn;
 	void *set_arg;
 	_Atomic int64_t max_transit;

@@ -70,6 +70,10 @@ session_drop(struct session *session, struct session_delivery *delivery, enum se
 {
 	counter_add(drops[reason].counter, 1);
 	log_drop(session, delivery, reason);
+	if (session->table->route_ops->dropped != NULL) {
+		session->table->route_ops->dropped(
+		    session->table->route_arg, session, delivery, reason);
+	}
 	session_delete_row(session->table, session->sid, delivery);
 	session_delivery_fini(delivery);
 }

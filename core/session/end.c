@@ -69,6 +69,9 @@ session_end(struct session *session, uint64_t *ticket_io)
 {
 	struct session_table *table = session->table;
 
+	if (table->route_ops->ended != NULL) {
+		table->route_ops->ended(table->route_arg, session);
+	}
 	session_subs_leave_tree(session);
 	if (session->out != NULL) {
 		part_with_inflight(session, &session->out->inflight);

@@ -50,6 +50,16 @@ enum session_will_status {
 	SESSION_WILL_PENDING, /* session_will_answered will be called */
 };
 
+enum session_drop {
+	SESSION_DROP_QUEUE_FULL,
+	SESSION_DROP_QOS0_OFFLINE,
+	SESSION_DROP_EXPIRED,
+	SESSION_DROP_TOO_LARGE,
+	SESSION_DROP_DENIED,
+	SESSION_DROP_MEMORY,
+	SESSION_DROP_GONE,
+};
+
 struct session_route_ops {
 	/*
 	 * Publishes a will through all of route (intercept, authorize, retain, fan). `will` is
@@ -65,6 +75,10 @@ struct session_route_ops {
 	 */
 	bool (*redispatch)(void *arg, struct session_table *table, struct bytes group_name,
 	    struct session_delivery *delivery, uint64_t from_sid, struct bytes client_id);
+	/* A delivery is dropped; a session ends. Both may be NULL. */
+	void (*dropped)(void *arg, struct session *session, const struct session_delivery *delivery,
+	    enum session_drop reason);
+	void (*ended)(void *arg, struct session *session);
 };
 
 /* --- a worker's table --- */

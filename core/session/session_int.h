@@ -283,16 +283,6 @@ struct hash_key session_directory_hash_key(const struct session_directory *direc
 
 /* --- deliver.c --- */
 
-enum session_drop {
-	SESSION_DROP_QUEUE_FULL,
-	SESSION_DROP_QOS0_OFFLINE,
-	SESSION_DROP_EXPIRED,
-	SESSION_DROP_TOO_LARGE,
-	SESSION_DROP_DENIED,
-	SESSION_DROP_MEMORY,
-	SESSION_DROP_GONE,
-};
-
 enum session_step {
 	SESSION_STEP_DONE,  /* something was done */
 	SESSION_STEP_NONE,  /* nothing to do now */

@@ -25,6 +25,17 @@ extern "C" {
 #define AVOCET_THREAD_STORE 4u
 #define AVOCET_THREAD_FOREIGN 5u /* A thread that the host knows nothing of. */
 
+/* A message of the plugin's own. Sized; the plugin allocates it, the host copies it. */
+typedef struct avocet_publish {
+	uint32_t struct_size;
+	uint32_t flags;   /* AVOCET_MSG_RETAIN */
+	avocet_str topic; /* A topic name; not below $SYS. */
+	avocet_bytes payload;
+	uint32_t qos;
+	uint32_t expiry_s;  /* Message Expiry Interval; 0 = none. */
+	avocet_props props; /* As of avocet_message_api.set_prop. */
+} avocet_publish;
+
 /* Sized, append-only. It lives as long as the process. */
 typedef struct avocet_host {
 	uint32_t struct_size;
@@ -52,6 +63,17 @@ typedef struct avocet_host {
 	/* Where the calling thread is: AVOCET_THREAD_*. index_out, which may be NULL, gets the
 	 * number of the worker. [any] */
 	uint32_t (*thread)(uint32_t *index_out);
+
+	/* Publishes, later and in order. The instance is trusted: neither interceptors nor
+	 * authorizers are asked. AVOCET_E_AGAIN: 1024 calls of this and client_kick are under way.
+	 * AVOCET_E_STATE: before ready and after drain. [any] */
+	int32_t (*publish)(avocet_self *self, const avocet_publish *message);
+
+	/* Sends a client away, later: DISCONNECT with the reason (0: 0x98) and a text, which may be
+	 * empty. Either client is 0 or client_id is empty. Its session stays. Who has gone already
+	 * is ignored. [any] */
+	int32_t (*client_kick)(avocet_self *self, avocet_client_h client, avocet_str client_id,
+	    uint32_t reason, avocet_str text);
 } avocet_host;
 
 /* ---- configuration ---- */

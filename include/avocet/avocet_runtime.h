@@ -52,6 +52,13 @@ typedef struct avocet_runtime_api {
 	    void *arg, avocet_watch_h *out);
 	int32_t (*fd_mod)(avocet_self *self, avocet_watch_h watch, uint32_t events); /* [main] */
 	int32_t (*fd_del)(avocet_self *self, avocet_watch_h watch);                  /* [main] */
+	/* fn on a thread of the instance, where it may block; then done (may be NULL) on the main
+	 * thread. As many threads as `threads` says are started with the first job, besides those
+	 * of exec POOL. done is called once for each job that was taken: for those that wait when
+	 * the instance stops, without fn, before stop(); for those that run then, after stop().
+	 * AVOCET_E_AGAIN: as many wait as `queue` says. AVOCET_E_STATE: not between start() and
+	 * stop(). [any] */
+	int32_t (*job)(avocet_self *self, avocet_task_fn fn, avocet_task_fn done, void *arg);
 } avocet_runtime_api;
 
 #ifdef __cplusplus

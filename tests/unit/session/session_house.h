@@ -429,7 +429,8 @@ fake_redispatch(void *arg, struct session_table *table, struct bytes group_name,
 	return true;
 }
 
-static const struct session_route_ops fake_route = {fake_will, fake_redispatch};
+static const struct session_route_ops fake_route = {
+    .will = fake_will, .redispatch = fake_redispatch};
 
 /* The answer about the will that was asked for. */
 static inline void
