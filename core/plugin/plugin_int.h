@@ -180,7 +180,17 @@ void plugin_fault(struct avocet_self *self, enum plugin_fault fault, const char 
 struct avocet_self *plugin_ref(struct avocet_self *self);
 void plugin_unref(struct avocet_self *self);
 
+/* The instance that a worker is in. */
+struct plugin_inside {
+	struct avocet_self *_Atomic self; /* NULL: none */
+	_Atomic int64_t since_ns;
+	int64_t told_ns; /* main's: of the call that was told last */
+	char apart[40];  /* from the next one's cache line */
+};
+
 struct plugin_house {
+	struct plugin_inside inside[WORKER_MAX]; /* by worker */
+	struct timer watchdog;
 	struct plugin_house_options options;
 	avocet_host host; /* what plugins are given */
 	struct list instances;
@@ -196,6 +206,13 @@ struct plugin_house {
 	bool is_stopping;
 	_Atomic bool has_started; /* before, there is but one thread, without a turn */
 };
+
+/* --- life.c: main --- */
+
+/* It cannot work any more: says so, and asks the broker to stop where on_failure says so. */
+void plugin_fail(struct avocet_self *self, const char *text);
+/* Drains and stops it, if it was started; ends its threads. */
+void plugin_stop(struct avocet_self *self);
 
 /* --- change.c: what is in force, and what comes next; main --- */
 
@@ -379,6 +396,8 @@ bool plugin_pool_free(struct plugin_pool **pool);
 /* Around each call of a plugin's function on a worker. */
 int64_t plugin_enter(struct avocet_self *self);
 void plugin_leave(struct avocet_self *self, int64_t entered_ns, const char *function);
+/* Main: from now on it is said who blocks a worker while it does. */
+void plugin_watch_workers(struct plugin_house *house);
 
 /* --- runtime.c --- */
 extern const avocet_runtime_api plugin_runtime_api;
