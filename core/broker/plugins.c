@@ -401,11 +401,14 @@ broker_plugins_init(struct broker *broker)
 void
 broker_plugins_open(struct broker *broker)
 {
+	/* A reload does not change it. */
+	broker->plugins.data_dir = mem_text(bytes_of(broker->options->broker.data_dir));
 	broker->plugins.house = plugin_house_new(&(struct plugin_house_options){
 	    .loop = broker->loop,
 	    .main = broker_main(broker),
 	    .desks = broker->house->desks,
 	    .workers = broker->house->count,
+	    .data_dir = broker->plugins.data_dir,
 	    .stall_warn_ms = broker->options->broker.stall_warn_ms,
 	    .observers = &broker->observers,
 	    .on_stop = on_failed,
@@ -484,5 +487,6 @@ broker_plugins_fini(struct broker *broker)
 		empty_sets(sets);
 	}
 	plugin_house_free(&plugins->house);
+	mem_free(&plugins->data_dir);
 	lock_fini(&plugins->lock);
 }

@@ -13,6 +13,7 @@ struct broker_sets;
 
 struct broker_plugins {
 	struct plugin_house *house;
+	char *data_dir;
 	struct lock lock;     /* guards all_sets, present and options */
 	struct list all_sets; /* of all snapshots that stand */
 	struct broker_sets *present;

@@ -137,6 +137,7 @@ instance_free(struct avocet_self *self)
 	list_remove(&self->link);
 	plugin_observer_fini(self);
 	plugin_jobs_fini(self);
+	plugin_kv_fini(self);
 	plugin_metrics_fini(self);
 	plugin_commands_fini(self);
 	plugin_words_unref(&self->methods);

@@ -38,6 +38,7 @@ struct plugin_house_options {
 	struct plugin_desk *const *desks;   /* by the worker's index; outlives the house */
 	unsigned workers;                   /* client workers */
 	int64_t stall_warn_ms;              /* 0: never said */
+	const char *data_dir;               /* of values that are kept; NULL: none are */
 	struct plugin_observers *observers; /* outlives the house; NULL: nothing is observed */
 	/* Main: an instance with on_failure stop has failed. */
 	void (*on_stop)(void *arg, const char *name);

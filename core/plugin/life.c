@@ -46,6 +46,7 @@ end_threads(struct avocet_self *self)
 	joined = plugin_pool_free(&self->serial) && joined;
 	joined = plugin_jobs_end(self) && joined;
 	joined = plugin_observer_end(self) && joined;
+	joined = plugin_kv_end(self) && joined;
 	joined = plugin_runtime_end(self) && joined;
 	self->is_lost = !joined;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What plugins are given: the host's core table, and its interfaces by name. */
 #include <avocet/avocet_admin.h>
+#include <avocet/avocet_kv.h>
 #include <avocet/avocet_metrics.h>
 #include <stdio.h>
 
@@ -14,6 +15,7 @@ const struct plugin_interface plugin_interfaces[] = {
     {AVOCET_HOST_AUTH, &plugin_auth_api},
     {AVOCET_HOST_MESSAGE, &plugin_message_api},
     {AVOCET_HOST_ADMIN, &plugin_admin_api},
+    {AVOCET_HOST_KV, &plugin_kv_api},
     {AVOCET_HOST_METRICS, &plugin_metrics_api},
     {AVOCET_HOST_RUNTIME, &plugin_runtime_api},
     {NULL, NULL},

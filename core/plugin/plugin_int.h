@@ -31,6 +31,7 @@ struct plugin_call;
 struct plugin_command;
 struct plugin_ear;
 struct plugin_jobs;
+struct plugin_kv;
 struct plugin_metric;
 struct plugin_pool;
 
@@ -150,8 +151,10 @@ struct avocet_self {
 	uint32_t command_count;
 	_Atomic uint32_t metric_count; /* published when the metric is there; any thread */
 
-	struct plugin_jobs *jobs;     /* NULL: it had none yet; published under the lock */
-	bool jobs_are_over;           /* likewise */
+	struct plugin_jobs *jobs; /* NULL: it had none yet; published under the lock */
+	bool jobs_are_over;       /* likewise */
+	struct plugin_kv *kv;     /* likewise */
+	bool kv_is_over;
 	_Atomic int64_t spoken_count; /* calls of publish and client_kick that are under way */
 	struct list threads;          /* of its own */
 	struct list timers;
@@ -425,6 +428,12 @@ void plugin_observers_clear(struct plugin_house *house);
  * properties. The views are those of what is given. */
 void plugin_view_msg(const struct msg *msg, uint8_t qos, bool retain, struct msg_draft *draft);
 void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
+
+/* --- kv.c --- */
+extern const struct avocet_kv_api plugin_kv_api;
+/* Main, after stop(). False: the disk hangs. */
+bool plugin_kv_end(struct avocet_self *self);
+void plugin_kv_fini(struct avocet_self *self);
 
 /* --- speak.c --- */
 int32_t plugin_host_publish(avocet_self *self, const avocet_publish *given);

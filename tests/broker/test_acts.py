@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 
 import pytest
 
@@ -126,6 +127,85 @@ def test_jobs_are_done_when_the_broker_stops(with_acts):
     # The one that runs ends; the others are not begun.
     assert len(re.findall(r"done \d unrun", log)) in (2, 3) and len(re.findall(r"done \d", log)) == 3
     assert log.index("unrun") < log.index("info stop plugin=act")
+
+
+# --- values that are kept ---
+
+NOTFOUND, IO, BUSY = -6, -12, -14
+
+
+def end(broker):
+    broker.terminate()
+    broker.wait()
+
+
+def restart(broker):
+    end(broker)
+    broker.start()
+
+
+def kept(broker, *words):
+    done = ask(broker, "act", *words)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_values_are_kept_over_restarts(with_acts):
+    broker = with_acts()
+    assert kept(broker, "get", "a") == [f"{NOTFOUND} a "]
+    assert kept(broker, "put", "a", "one") == ["0 a "] and kept(broker, "put", "ab", "two") == ["0 ab "]
+    assert kept(broker, "put", "b", "three") == ["0 b "]
+    assert kept(broker, "put", "a", "four") == ["0 a "] and kept(broker, "get", "a") == ["0 a four"]
+    assert kept(broker, "del", "b") == ["0 b "] and kept(broker, "del", "b") == [f"{NOTFOUND} b "]
+    broker.process.kill()                               # what was answered is on the disk
+    broker.process.wait()
+    broker.start()
+    wait_until(lambda: "is ready" in broker.log())
+    assert sorted(kept(broker, "scan", "a")) == [f"{NOTFOUND}  ", "0 a four", "0 ab two"]
+    assert kept(broker, "scan", "no") == [f"{NOTFOUND}  "] and len(kept(broker, "scan")) == 3
+    assert act(broker, "put", 1025 * "k", "x") == INVAL
+
+
+def test_the_file_of_values_does_not_grow_for_ever(with_acts):
+    broker = with_acts()
+    file = broker.folder / "kv" / "act.kv"
+    for _ in range(5):
+        kept(broker, "many", "500")                     # 10 keys of 1000 bytes
+    assert file.stat().st_size < 100000 + 2 * 10 * 1024
+    restart(broker)
+    wait_until(lambda: "is ready" in broker.log())
+    assert len(kept(broker, "scan", "many")) == 11
+    assert act(broker, "many", "5000") == AGAIN
+
+
+def whole_records(data):
+    at, count = len(b"avocet kv 1\n"), 0
+    while at + 16 <= len(data):
+        at += 16 + sum(struct.unpack_from("<II", data, at + 8))
+        count += at <= len(data)
+    return count
+
+
+def test_a_file_of_values_that_was_cut_off_or_is_none(with_acts):
+    broker = with_acts()
+    file = broker.folder / "kv" / "act.kv"
+    for i in range(20):
+        kept(broker, "put", f"k{i}", "value")
+    end(broker)
+    whole = file.read_bytes()
+    for cut in (len(whole) - 1, len(whole) - 20, 40):
+        file.write_bytes(whole[:cut])
+        broker.start()
+        wait_until(lambda: "is ready" in broker.log())
+        assert len(kept(broker, "scan", "k")) - 1 == whole_records(whole[:cut])
+        assert kept(broker, "put", "more", "x") == ["0 more "]
+        end(broker)
+    broker.expected_errors = "Invalid argument"
+    file.write_bytes(b"something else altogether")
+    broker.start()
+    wait_until(lambda: "is ready" in broker.log())
+    assert kept(broker, "get", "k1") == [f"{IO} k1 "] and kept(broker, "put", "k1", "x") == [f"{IO} k1 "]
+    assert file.read_bytes() == b"something else altogether"
 
 
 # --- observing ---

@@ -81,6 +81,8 @@ def seeds(name):
         yield from (text.encode() for text in USERS)
     elif name == "elf":
         yield elf()
+    elif name == "kv":
+        yield from (b"", b"\0avocet kv 1\n", b"\0avocet kv 1\n" + 16 * b"\1", b"\1a\5b\7a\xff", b"\x20a\x40a\x41b\3")
     elif name not in STORED_ONLY:
         sys.exit(f"corpus.py: no fuzzer {name}")
 

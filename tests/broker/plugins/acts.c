@@ -7,9 +7,11 @@
  *     NAME say TOPIC PAYLOAD [retain|qos1|qos2|expiry|props|badprops]...
  *     NAME kick CLIENT-ID [REASON TEXT]
  *     NAME jobs N MS      so many jobs, that take so long
+ *     NAME put KEY VALUE, get KEY, del KEY, scan PREFIX, many N
  */
 #include <avocet/avocet_admin.h>
 #include <avocet/avocet_auth.h>
+#include <avocet/avocet_kv.h>
 #include <avocet/avocet_observer.h>
 #include <avocet/avocet_runtime.h>
 #include <stdatomic.h>
@@ -30,6 +32,7 @@ struct instance {
 	avocet_self *self;
 	const avocet_runtime_api *runtime;
 	const avocet_admin_api *admin;
+	const avocet_kv_api *kv;
 	_Atomic int ran, done;
 };
 
@@ -171,6 +174,89 @@ jobs(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
 	end(instance, req, "job", status);
 }
 
+/* --- values --- */
+
+struct asked {
+	avocet_req_h req;
+	long left;
+	int lists;
+};
+
+static void
+on_kv(void *inst, int32_t status, avocet_bytes key, avocet_bytes value, void *arg)
+{
+	struct instance *instance = inst;
+	struct asked *asked = arg;
+	char line[400];
+	int n = snprintf(line, sizeof(line), "%d %.*s %.*s\n", (int)status, (int)key.n,
+	    key.n != 0 ? (const char *)key.p : "", (int)(value.n < 200 ? value.n : 200),
+	    value.n != 0 ? (const char *)value.p : "");
+
+	if (asked->left <= 1) {
+		(void)instance->admin->print(instance->self, asked->req, line, (size_t)n);
+	}
+	if (asked->lists && status == AVOCET_OK) {
+		return;
+	}
+	if (--asked->left == 0) {
+		(void)instance->admin->end(instance->self, asked->req, 0, NULL);
+		free(asked);
+	}
+}
+
+static void
+kv(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	struct instance *instance = inst;
+	const char *what = arg;
+	struct asked *asked = calloc(1, sizeof(*asked));
+	avocet_bytes key = {0}, value = {0};
+	int32_t status = AVOCET_OK;
+
+	asked->req = req;
+	asked->left = 1;
+	asked->lists = strcmp(what, "scan") == 0;
+	if (in->n_args > 0) {
+		key = (avocet_bytes){(const uint8_t *)in->args[0].p, in->args[0].n};
+	}
+	if (in->n_args > 1) {
+		value = (avocet_bytes){(const uint8_t *)in->args[1].p, in->args[1].n};
+	}
+	if (strcmp(what, "put") == 0) {
+		status = instance->kv->put(instance->self, key, value, on_kv, asked);
+	} else if (strcmp(what, "get") == 0) {
+		status = instance->kv->get(instance->self, key, on_kv, asked);
+	} else if (strcmp(what, "del") == 0) {
+		status = instance->kv->del(instance->self, key, on_kv, asked);
+	} else if (asked->lists) {
+		status = instance->kv->scan(instance->self, key, on_kv, asked);
+	} else {
+		long count = number_of(in->args[0]), i;
+
+		asked->left = count;
+		for (i = 0; i < count && status == AVOCET_OK; i++) {
+			static const char filling[1000];
+			char name[24];
+			int n = snprintf(name, sizeof(name), "many%ld", i % 10);
+
+			status = instance->kv->put(instance->self,
+			    (avocet_bytes){(const uint8_t *)name, (size_t)n},
+			    (avocet_bytes){(const uint8_t *)filling, sizeof(filling)}, on_kv,
+			    asked);
+		}
+		if (status != AVOCET_OK && i > 1) {
+			/* The last answer frees it. */
+			asked->left = i - 1;
+			end(instance, req, what, status);
+			return;
+		}
+	}
+	if (status != AVOCET_OK) {
+		end(instance, req, what, status);
+		free(asked);
+	}
+}
+
 /* --- observing --- */
 
 static const char *
@@ -232,6 +318,12 @@ create(const avocet_host *host, avocet_self *self, void **inst, avocet_error *er
 	instance->self = self;
 	instance->runtime = host->query(self, AVOCET_HOST_RUNTIME);
 	instance->admin = host->query(self, AVOCET_HOST_ADMIN);
+	instance->kv = host->query(self, AVOCET_HOST_KV);
+	(void)instance->admin->command(self, "put", "KEY VALUE", "keeps it", kv, "put");
+	(void)instance->admin->command(self, "get", "KEY", "says it", kv, "get");
+	(void)instance->admin->command(self, "del", "KEY", "forgets it", kv, "del");
+	(void)instance->admin->command(self, "scan", "PREFIX", "says all", kv, "scan");
+	(void)instance->admin->command(self, "many", "N", "many of 10 keys", kv, "many");
 	(void)instance->admin->command(self, "say", "TOPIC PAYLOAD", "publishes", publish, NULL);
 	(void)instance->admin->command(self, "kick", "CLIENT-ID", "sends away", kick, NULL);
 	(void)instance->admin->command(self, "jobs", "N MS", "runs jobs", jobs, NULL);
