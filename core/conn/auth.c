@@ -92,7 +92,8 @@ keep(struct buf *buf, size_t *at, struct bytes bytes)
 }
 
 static struct conn_question *
-question_new(struct conn *conn, enum plugin_question kind, struct bytes method, struct bytes data)
+question_new(struct conn *conn, enum plugin_question kind, struct bytes method, struct bytes data,
+    bool has_data)
 {
 	struct conn_question *question = mem_zalloc(sizeof(*question));
 	const struct conn_connect *connect = conn->connect;
@@ -109,6 +110,7 @@ question_new(struct conn *conn, enum plugin_question kind, struct bytes method, 
 	request->client = question->client;
 	request->method = keep(&question->input, &at, method);
 	request->data = keep(&question->input, &at, data);
+	request->has_data = has_data;
 	if (connect != NULL) {
 		request->username = msg_client_username_of(question->client);
 		request->password = keep(&question->input, &at, connect->password);
@@ -380,7 +382,8 @@ conn_authenticate(struct conn *conn, const struct wire_connect *packet)
 		conn_accepted(conn, false);
 		return;
 	}
-	(void)question_new(conn, PLUGIN_AUTHENTICATE, connect->method, data);
+	(void)question_new(conn, PLUGIN_AUTHENTICATE, connect->method, data,
+	    wire_props_has(&packet->props, WIRE_AUTHENTICATION_DATA));
 	put_question(conn, authority);
 }
 
@@ -394,7 +397,7 @@ conn_authorize_will(struct conn *conn)
 		conn_go_home(conn);
 		return;
 	}
-	question = question_new(conn, PLUGIN_WILL, (struct bytes){0}, (struct bytes){0});
+	question = question_new(conn, PLUGIN_WILL, (struct bytes){0}, (struct bytes){0}, false);
 	/* A copy: the authority may look at it when the connection has gone. */
 	question->draft = conn->connect->will;
 	question->draft.copy = NULL;
@@ -449,7 +452,7 @@ conn_on_auth(struct conn *conn, const struct wire_disconnect *packet)
 	} else {
 		peer_pause(&conn->peer, PEER_PAUSE_ROLE);
 	}
-	(void)question_new(
-	    conn, restart ? PLUGIN_REAUTHENTICATE : PLUGIN_AUTH_CONTINUE, method, data);
+	(void)question_new(conn, restart ? PLUGIN_REAUTHENTICATE : PLUGIN_AUTH_CONTINUE, method,
+	    data, wire_props_has(&packet->props, WIRE_AUTHENTICATION_DATA));
 	put_question(conn, conn->listener->plugins->authenticate);
 }

@@ -83,7 +83,7 @@ struct plugin_request {
 	    struct plugin_request *request); /* on the asker's worker, when it was PENDING */
 	struct msg_client *client; /* who; borrowed while it is open. At CONNECT: what is claimed */
 	struct bytes username, password; /* AUTHENTICATE without a method */
-	bool has_username, has_password;
+	bool has_username, has_password, has_data;
 	bool is_proven; /* the user name is that of a certificate that was verified, or of a PSK */
 	struct bytes method, data; /* of the AUTH steps */
 	struct msg_draft *draft;   /* of publications */

@@ -107,7 +107,7 @@ fill(struct plugin_run *run, const struct plugin_member *member, void *state, av
 
 	*in = (avocet_auth_in){
 	    .struct_size = sizeof(*in),
-	    .step = state != NULL                                ? AVOCET_AUTH_CONTINUE
+	    .step = request->question == PLUGIN_AUTH_CONTINUE    ? AVOCET_AUTH_CONTINUE
 		    : request->question == PLUGIN_REAUTHENTICATE ? AVOCET_AUTH_REAUTH
 								 : AVOCET_AUTH_CONNECT,
 	    .client = &plugin_client_of(request->client)->info,
@@ -117,6 +117,7 @@ fill(struct plugin_run *run, const struct plugin_member *member, void *state, av
 	    .data = bytes_view(request->data),
 	    .flags = (request->has_username ? AVOCET_AUTH_HAS_USERNAME : 0) |
 		     (request->has_password ? AVOCET_AUTH_HAS_PASSWORD : 0) |
+		     (request->has_data ? AVOCET_AUTH_HAS_DATA : 0) |
 		     (request->is_proven ? AVOCET_AUTH_PROVEN : 0),
 	    .exchange = state,
 	    .deadline_ns = plugin_deadline_ns(member),

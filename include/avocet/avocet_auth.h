@@ -37,6 +37,7 @@ extern "C" {
 
 #define AVOCET_AUTH_HAS_USERNAME 1u
 #define AVOCET_AUTH_HAS_PASSWORD 2u
+#define AVOCET_AUTH_HAS_DATA 8u /* There is Authentication Data, perhaps of no bytes. */
 #define AVOCET_AUTH_PROVEN                                                       \
 	4u /* The user name is that of a verified certificate or of a PSK: it is \
 	      known who it is, and there is no password to check. */

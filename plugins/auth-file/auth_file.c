@@ -17,9 +17,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../users/guard.h"
 #include "../users/users.h"
 #include "auth_file.h"
-#include "guard.h"
 
 enum { MAX_PATH = 4096, MAX_WHY = 512, BAD_LOGIN = 0x86 };
 

@@ -267,7 +267,11 @@ read_wish(const avocet_tool_in *in, struct wish *wish)
 		return REFUSED;
 	}
 	for (size_t i = 2; i < in->n_args; i++) {
-		if (is_arg(in, i, "--sha-512")) {
+		if (is_arg(in, i, "--sha-1")) {
+			wish->kind = USERS_SCRAM_SHA_1;
+		} else if (is_arg(in, i, "--sha-384")) {
+			wish->kind = USERS_SCRAM_SHA_384;
+		} else if (is_arg(in, i, "--sha-512")) {
 			wish->kind = USERS_SCRAM_SHA_512;
 		} else if (is_arg(in, i, "--iterations") && i + 1 < in->n_args) {
 			char text[16];
@@ -397,12 +401,14 @@ user_list(const avocet_tool_in *in)
 
 		if (*line != '#' && colon != NULL && (end == NULL || colon < end)) {
 			size_t len = (size_t)(colon - line);
-			const char *scheme =
-			    strncmp(colon, ":SCRAM-SHA-256$", 15) == 0   ? "SCRAM-SHA-256"
-			    : strncmp(colon, ":SCRAM-SHA-512$", 15) == 0 ? "SCRAM-SHA-512"
-			    : strncmp(colon, ":$6$", 4) == 0             ? "$6$"
-			    : strncmp(colon, ":$7$", 4) == 0             ? "$7$"
-									 : "unknown";
+			const char *dollar = strchr(colon, '$');
+			int kind = dollar != NULL
+				       ? users_kind_of(colon + 1, (size_t)(dollar - colon - 1))
+				       : -1;
+			const char *scheme = kind >= 0 ? users_scheme((enum users_kind)kind)
+					     : strncmp(colon, ":$6$", 4) == 0 ? "$6$"
+					     : strncmp(colon, ":$7$", 4) == 0 ? "$7$"
+									      : "unknown";
 
 			if (json) {
 				put_json(in, line, len, scheme, is_first);
@@ -425,10 +431,10 @@ user_list(const avocet_tool_in *in)
 }
 
 static const avocet_tool_command commands[] = {
-    {"user add", "FILE NAME [--sha-512] [--iterations N]",
+    {"user add", "FILE NAME [--sha-1|--sha-384|--sha-512] [--iterations N]",
 	"add a user; the password is asked for, or comes by --stdin or --password-file", user_add},
-    {"user passwd", "FILE NAME [--sha-512] [--iterations N]", "change a user's password",
-	user_passwd},
+    {"user passwd", "FILE NAME [--sha-1|--sha-384|--sha-512] [--iterations N]",
+	"change a user's password", user_passwd},
     {"user del", "FILE NAME", "remove a user", user_del},
     {"user list", "FILE", "list the users, and how their passwords are hashed", user_list},
 };

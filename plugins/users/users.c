@@ -13,7 +13,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_FILE = 256 << 20, MAX_LINE = 4096, SALT_LEN = 16, SHA256_LEN = 32, SHA512_LEN = 64 };
+enum {
+	MAX_FILE = 256 << 20,
+	MAX_LINE = 4096,
+	SALT_LEN = 16,
+	SHA1_LEN = 20,
+	SHA256_LEN = 32,
+	SHA384_LEN = 48,
+	SHA512_LEN = 64
+};
 
 struct entry {
 	const char *name; /* in the table's text; NUL terminated */
@@ -27,21 +35,55 @@ struct users_table {
 	size_t count, cap, mask;
 	struct entry *entries;
 	struct entry **buckets;
-	struct users_verifier dummy;
+	struct users_verifier dummy; /* of the first line */
+	struct users_verifier dummies[USERS_PBKDF2_SHA512 + 1];
 };
 
 /* --- hashes --- */
 
+struct scheme {
+	const char *name;
+	const EVP_MD *(*digest)(void);
+	uint8_t len;
+};
+
+static const struct scheme schemes[] = {
+    [USERS_SCRAM_SHA_1] = {"SCRAM-SHA-1", EVP_sha1, SHA1_LEN},
+    [USERS_SCRAM_SHA_256] = {"SCRAM-SHA-256", EVP_sha256, SHA256_LEN},
+    [USERS_SCRAM_SHA_384] = {"SCRAM-SHA-384", EVP_sha384, SHA384_LEN},
+    [USERS_SCRAM_SHA_512] = {"SCRAM-SHA-512", EVP_sha512, SHA512_LEN},
+    [USERS_SHA512] = {NULL, EVP_sha512, SHA512_LEN},
+    [USERS_PBKDF2_SHA512] = {NULL, EVP_sha512, SHA512_LEN},
+};
+
 static const EVP_MD *
 digest_of(enum users_kind kind)
 {
-	return kind == USERS_SCRAM_SHA_256 ? EVP_sha256() : EVP_sha512();
+	return schemes[kind].digest();
 }
 
 static size_t
 digest_len(enum users_kind kind)
 {
-	return kind == USERS_SCRAM_SHA_256 ? SHA256_LEN : SHA512_LEN;
+	return schemes[kind].len;
+}
+
+const char *
+users_scheme(enum users_kind kind)
+{
+	return schemes[kind].name;
+}
+
+int
+users_kind_of(const char *scheme, size_t len)
+{
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		if (schemes[i].name != NULL && strlen(schemes[i].name) == len &&
+		    memcmp(schemes[i].name, scheme, len) == 0) {
+			return (int)i;
+		}
+	}
+	return -1;
 }
 
 static bool
@@ -99,7 +141,9 @@ matches(const struct users_verifier *verifier, const uint8_t *password, size_t l
 	bool good = false;
 
 	switch (verifier->kind) {
+	case USERS_SCRAM_SHA_1:
 	case USERS_SCRAM_SHA_256:
+	case USERS_SCRAM_SHA_384:
 	case USERS_SCRAM_SHA_512:
 		good = scram_keys(verifier, password, len, key, server);
 		break;
@@ -236,11 +280,13 @@ read_hash(const char *at, struct users_verifier *out)
 	static const char malformed[] = "the hash is malformed";
 
 	*out = (struct users_verifier){0};
-	if (starts_with(&at, "SCRAM-SHA-256$")) {
-		return read_scram(at, USERS_SCRAM_SHA_256, out) ? NULL : malformed;
-	}
-	if (starts_with(&at, "SCRAM-SHA-512$")) {
-		return read_scram(at, USERS_SCRAM_SHA_512, out) ? NULL : malformed;
+	for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+		const char *rest = at;
+
+		if (schemes[i].name != NULL && starts_with(&rest, schemes[i].name) &&
+		    *rest == '$') {
+			return read_scram(rest + 1, (enum users_kind)i, out) ? NULL : malformed;
+		}
 	}
 	if (starts_with(&at, "$6$")) {
 		return read_mosquitto(at, false, out) ? NULL : malformed;
@@ -248,7 +294,7 @@ read_hash(const char *at, struct users_verifier *out)
 	if (starts_with(&at, "$7$")) {
 		return read_mosquitto(at, true, out) ? NULL : malformed;
 	}
-	return "the hash is of no kind that is known (SCRAM-SHA-256, SCRAM-SHA-512, $6$, $7$); "
+	return "the hash is of no kind that is known (SCRAM-SHA-1, -256, -384 or -512, $6$, $7$); "
 	       "passwords do not stand in this file: make a line with avocetctl user add";
 }
 
@@ -339,19 +385,49 @@ index_names(struct users_table *table)
 	return table->buckets != NULL;
 }
 
-/* What is computed for users that are not there. */
+/* What is computed for users that are not there: like the first of a kind. */
 static void
-make_dummy(struct users_table *table)
+make_dummies(struct users_table *table)
 {
-	if (table->count != 0) {
-		table->dummy = table->entries[0].verifier;
-	} else {
-		table->dummy = (struct users_verifier){.kind = USERS_SCRAM_SHA_256,
+	for (size_t kind = 0; kind < sizeof(schemes) / sizeof(schemes[0]); kind++) {
+		table->dummies[kind] = (struct users_verifier){.kind = (enum users_kind)kind,
 		    .iterations = USERS_ITERATIONS,
 		    .salt_len = SALT_LEN,
-		    .key_len = SHA256_LEN};
+		    .key_len = schemes[kind].len};
 	}
+	for (size_t i = table->count; i > 0; i--) {
+		const struct users_verifier *verifier = &table->entries[i - 1].verifier;
+
+		table->dummies[verifier->kind] = *verifier;
+	}
+	table->dummy = table->dummies[table->count != 0 ? table->entries[0].verifier.kind
+							: USERS_SCRAM_SHA_256];
 	memset(table->dummy.key, 0, sizeof(table->dummy.key));
+}
+
+bool
+users_invent(const struct users_table *table, enum users_kind kind, const uint8_t *secret,
+    size_t secret_len, const char *name, size_t name_len, struct users_verifier *out)
+{
+	uint8_t made[3][USERS_MAX_KEY];
+	bool good = true;
+
+	*out = table->dummies[kind];
+	for (uint8_t i = 0; i < 3; i++) {
+		unsigned char text[USERS_MAX_NAME + 2] = {(unsigned char)kind, i};
+		size_t len = name_len < USERS_MAX_NAME ? name_len : USERS_MAX_NAME;
+		unsigned int n;
+
+		memcpy(text + 2, name, len);
+		good = good && HMAC(EVP_sha512(), secret, (int)secret_len, text, len + 2, made[i],
+				   &n) != NULL;
+	}
+	for (size_t i = 0; i < out->salt_len; i++) {
+		out->salt[i] = made[0][i % USERS_MAX_KEY];
+	}
+	memcpy(out->key, made[1], sizeof(out->key));
+	memcpy(out->server_key, made[2], sizeof(out->server_key));
+	return good;
 }
 
 struct users_table *
@@ -390,7 +466,7 @@ users_parse(const char *name, const char *text, size_t len, char *why, size_t wh
 		}
 		line = end != NULL ? end + 1 : NULL;
 	}
-	make_dummy(table);
+	make_dummies(table);
 	if (!index_names(table)) {
 		(void)snprintf(why, why_size, "%s: no memory", name);
 		users_free(table);
@@ -481,7 +557,7 @@ users_check(const struct users_table *table, const char *name, size_t name_len,
 }
 
 size_t
-users_format(const char *name, const struct users_verifier *verifier, char *out, size_t size)
+users_format_hash(const struct users_verifier *verifier, char *out, size_t size)
 {
 	unsigned char salt[USERS_MAX_SALT * 2], stored[USERS_MAX_KEY * 2],
 	    server[USERS_MAX_KEY * 2];
@@ -490,8 +566,20 @@ users_format(const char *name, const struct users_verifier *verifier, char *out,
 	(void)EVP_EncodeBlock(salt, verifier->salt, verifier->salt_len);
 	(void)EVP_EncodeBlock(stored, verifier->key, verifier->key_len);
 	(void)EVP_EncodeBlock(server, verifier->server_key, verifier->key_len);
-	n = snprintf(out, size, "%s:SCRAM-SHA-%s$%u:%s$%s:%s\n", name,
-	    verifier->kind == USERS_SCRAM_SHA_256 ? "256" : "512", verifier->iterations,
-	    (char *)salt, (char *)stored, (char *)server);
+	n = snprintf(out, size, "%s$%u:%s$%s:%s", schemes[verifier->kind].name,
+	    verifier->iterations, (char *)salt, (char *)stored, (char *)server);
+	return n > 0 && (size_t)n < size ? (size_t)n : 0;
+}
+
+size_t
+users_format(const char *name, const struct users_verifier *verifier, char *out, size_t size)
+{
+	char hash[USERS_MAX_SALT * 2 + USERS_MAX_KEY * 4 + 64];
+	int n;
+
+	if (users_format_hash(verifier, hash, sizeof(hash)) == 0) {
+		return 0;
+	}
+	n = snprintf(out, size, "%s:%s\n", name, hash);
 	return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }

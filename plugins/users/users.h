@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The users file: a line per user and hash, `name:hash`. A hash is a SCRAM verifier in PostgreSQL's
- * format, SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY (or SCRAM-SHA-512), or one of
+ * format, SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY (or SCRAM-SHA-512, -384, -1), or one of
  * Mosquitto's lines: $6$SALT$HASH (SHA-512) and $7$ITERATIONS$SALT$HASH (PBKDF2 with SHA-512).
  * Empty lines and lines that begin with # are passed over. For plugins; compiled into each that
  * needs it.
@@ -23,7 +23,14 @@ enum {
 	USERS_MAX_ITERATIONS = 10000000,
 };
 
-enum users_kind { USERS_SCRAM_SHA_256, USERS_SCRAM_SHA_512, USERS_SHA512, USERS_PBKDF2_SHA512 };
+enum users_kind {
+	USERS_SCRAM_SHA_1,
+	USERS_SCRAM_SHA_256,
+	USERS_SCRAM_SHA_384,
+	USERS_SCRAM_SHA_512,
+	USERS_SHA512,
+	USERS_PBKDF2_SHA512,
+};
 
 struct users_verifier {
 	enum users_kind kind;
@@ -53,10 +60,25 @@ const struct users_verifier *users_find(
 bool users_check(const struct users_table *table, const char *name, size_t name_len,
     const uint8_t *password, size_t password_len, bool *is_known_out);
 
+/* "SCRAM-SHA-256" …; NULL for a kind that is none of SCRAM. The kind of such a name, or -1. */
+const char *users_scheme(enum users_kind kind);
+int users_kind_of(const char *scheme, size_t len);
+
+/*
+ * A verifier for a name that no password fits, always the same for name, secret and kind, which
+ * looks like those of the file: so that who asks cannot tell it from one. False: the library
+ * refuses.
+ */
+bool users_invent(const struct users_table *table, enum users_kind kind, const uint8_t *secret,
+    size_t secret_len, const char *name, size_t name_len, struct users_verifier *out);
+
 /* A new SCRAM verifier with a random salt; false: the library refuses. */
 bool users_make(enum users_kind kind, uint32_t iterations, const uint8_t *password, size_t len,
     struct users_verifier *out);
-/* "name:hash\n"; the length, or 0 when it does not fit. */
+/* "SCHEME$ITERATIONS:SALT$STOREDKEY:SERVERKEY" of a SCRAM verifier, NUL terminated; the length, or
+ * 0 when it does not fit. */
+size_t users_format_hash(const struct users_verifier *verifier, char *out, size_t size);
+/* "name:hash\n"; likewise. */
 size_t users_format(
     const char *name, const struct users_verifier *verifier, char *out, size_t size);
 

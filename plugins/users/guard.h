@@ -4,8 +4,8 @@
  * new one takes the place of the one that is oldest among a few, so a stranger cannot make it grow.
  * Any thread.
  */
-#ifndef AUTH_FILE_GUARD_H
-#define AUTH_FILE_GUARD_H
+#ifndef USERS_GUARD_H
+#define USERS_GUARD_H
 
 #include <avocet/avocet_base.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@ struct guard_options {
 };
 
 struct guard_key {
-	avocet_str address, user;
+	avocet_str address, user; /* user empty: not known (yet) */
 };
 
 struct guard *guard_new(void);

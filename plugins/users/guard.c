@@ -105,8 +105,8 @@ guard_is_shut(struct guard *guard, const struct guard_options *options, const st
 	(void)pthread_mutex_lock(&guard->lock);
 	shut = is_shut(guard, hash_of(guard, 'a', key->address), options->max_failures, options,
 		   now_ns) ||
-	       is_shut(guard, hash_of(guard, 'u', key->user), options->max_user_failures, options,
-		   now_ns);
+	       (key->user.n != 0 && is_shut(guard, hash_of(guard, 'u', key->user),
+					options->max_user_failures, options, now_ns));
 	(void)pthread_mutex_unlock(&guard->lock);
 	*delay_ms_out = options->max_delay_ms;
 	return shut;
@@ -119,7 +119,9 @@ guard_note(struct guard *guard, const struct guard_options *options, const struc
 	uint64_t delay_ms;
 
 	(void)pthread_mutex_lock(&guard->lock);
-	(void)note(guard, hash_of(guard, 'u', key->user), options, now_ns);
+	if (key->user.n != 0) {
+		(void)note(guard, hash_of(guard, 'u', key->user), options, now_ns);
+	}
 	delay_ms =
 	    (uint64_t)note(guard, hash_of(guard, 'a', key->address), options, now_ns) * STEP_MS;
 	(void)pthread_mutex_unlock(&guard->lock);
