@@ -81,6 +81,13 @@ def seeds(name):
         yield from (text.encode() for text in USERS)
     elif name == "elf":
         yield elf()
+    elif name == "sasl":
+        first = b"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL"
+        for method in range(14):
+            for how in (0, 4, 8, 12):
+                yield bytes([how, method, len(first)]) + first + bytes([how | 2, method, 20]) + b"c=biws,r=x,p=AAAAAAAA"[:20]
+                yield bytes([how, method, 0, how | 2, method, len(first)]) + first + bytes([how | 1, method, 0])
+        yield bytes([4, 8, 12]) + b"\0user\0pencil"
     elif name == "kv":
         yield from (b"", b"\0avocet kv 1\n", b"\0avocet kv 1\n" + 16 * b"\1", b"\1a\5b\7a\xff", b"\x20a\x40a\x41b\3")
     elif name not in STORED_ONLY:
