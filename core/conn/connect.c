@@ -90,7 +90,9 @@ write_connack_props(
 		write_limits(conn, writer);
 		sentence = NULL;
 	}
-	conn_write_said(writer, conn->connect->said, bytes_of(sentence != NULL ? sentence : ""));
+	/* There is none where CONNECT could not even be read. */
+	conn_write_said(writer, conn->connect != NULL ? conn->connect->said : NULL,
+	    bytes_of(sentence != NULL ? sentence : ""));
 }
 
 void
