@@ -163,7 +163,6 @@ static void
 load_words(const struct instance *instance, const avocet_conf *conf, struct state *state)
 {
 	text(instance, conf, "file", state->path, sizeof(state->path));
-	text(instance, conf, "keytab", state->keytab, sizeof(state->keytab));
 	text(instance, conf, "service", state->service, sizeof(state->service));
 	text(instance, conf, "hostname", state->host, sizeof(state->host));
 	/* Not by the library, which would ask the network for it. */
@@ -381,8 +380,6 @@ static const avocet_conf_item items[] = {
 	"GSSAPI: the first part of the broker's principal, SERVICE/HOSTNAME", NULL, 0, 0},
     {"hostname", AVOCET_CONF_STR, RELOAD, "", NULL,
 	"GSSAPI: the second part; empty: the name of the machine", NULL, 0, 0},
-    {"keytab", AVOCET_CONF_PATH, RELOAD, NULL, NULL,
-	"GSSAPI: the file with the broker's keys; default: the library's", NULL, 0, 0},
 };
 
 AVOCET_EXPORT const avocet_plugin avocet_plugin_v0 = {

@@ -25,7 +25,7 @@ enum {
 /* A configuration, and what was read for it. Immutable once it is in force; a call that is open
  * keeps it. */
 struct state {
-	char path[SASL_MAX_PATH], keytab[SASL_MAX_PATH];
+	char path[SASL_MAX_PATH];
 	char service[64], host[SASL_MAX_HOST];
 	struct users_table *users;
 	struct stat status;              /* of the file that was read */

@@ -63,9 +63,6 @@ on_getopt(void *context, const char *plugin, const char *option, const char **re
 		value = "auxprop"; /* which has no passwords: who was refused stays refused */
 	} else if (strcmp(option, "mech_list") == 0) {
 		value = turn != NULL ? turn->mechanism : "SCRAM-SHA-256";
-	} else if (strcmp(option, "keytab") == 0 && turn != NULL &&
-		   turn->state->keytab[0] != '\0') {
-		value = turn->state->keytab;
 	}
 	*result = value;
 	if (len != NULL) {

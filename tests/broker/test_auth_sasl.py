@@ -3,8 +3,10 @@
 (lib/scram.py), re-authentication, and the traps of Cyrus SASL, each of which would be open otherwise."""
 
 import base64
+import glob
 import os
 import random
+import shutil
 import ssl
 import subprocess
 
@@ -246,6 +248,61 @@ def test_configurations_that_cannot_be(tmp_path, config, sentence):
         "chains": {"default": {"authenticate": ["sasl"]}}}))
     done = subprocess.run([BIN, "-c", str(file)], capture_output=True, text=True, env=environment(), timeout=STOP_SECONDS)
     assert done.returncode in (1, 3) and sentence in done.stderr
+
+
+# --- Kerberos, with a realm of our own ---
+
+@pytest.fixture
+def realm(tmp_path, monkeypatch):
+    """A KDC with alice, who has a ticket, and with the broker, whose key the environment names."""
+    tools = [shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin")
+             for tool in ("kdb5_util", "kadmin.local", "krb5kdc", "kinit")]
+    if not all(tools) or gnusasl.library() is None or "GSSAPI" not in gnusasl.mechanisms() or \
+            not glob.glob("/usr/lib/*/sasl2/libgssapiv2.so"):
+        pytest.skip("krb5-kdc, krb5-admin-server, krb5-user, libgsasl or libsasl2-modules-gssapi-mit is not installed")
+    create, kadmin, kdc, kinit = tools
+    port, keytab = free_port(), tmp_path / "keytab"
+    (tmp_path / "krb5.conf").write_text(
+        "[libdefaults]\n default_realm = TEST\n dns_lookup_kdc = false\n rdns = false\n dns_canonicalize_hostname = false\n"
+        f"[realms]\n TEST = {{\n kdc = 127.0.0.1:{port}\n }}\n[domain_realm]\n localhost = TEST\n")
+    (tmp_path / "kdc.conf").write_text(
+        f"[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n[realms]\n TEST = {{\n"
+        f" database_name = {tmp_path}/db\n key_stash_file = {tmp_path}/stash\n acl_file = {tmp_path}/acl\n }}\n")
+    monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "krb5.conf"))
+    monkeypatch.setenv("KRB5_KDC_PROFILE", str(tmp_path / "kdc.conf"))
+    monkeypatch.setenv("KRB5CCNAME", f"FILE:{tmp_path}/tickets")
+    monkeypatch.setenv("KRB5_KTNAME", str(keytab))
+    subprocess.run([create, "create", "-s", "-r", "TEST", "-P", "master"], check=True, capture_output=True, timeout=60)
+    for query in ("addprinc -pw secret alice", "addprinc -randkey mqtt/localhost", f"ktadd -k {keytab} mqtt/localhost"):
+        subprocess.run([kadmin, "-r", "TEST", "-q", query], check=True, capture_output=True, timeout=60)
+    process = subprocess.Popen([kdc, "-n", "-r", "TEST"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: subprocess.run([kinit, "alice"], input="secret\n", text=True, capture_output=True,
+                                          timeout=30).returncode == 0)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_kerberos(with_sasl, realm):
+    broker = with_sasl(mechanisms=["GSSAPI", "SCRAM-SHA-256"], hostname="localhost")
+    client = broker.open()
+    session = gnusasl.Session("GSSAPI", authzid="alice", service="mqtt", host="localhost")
+    assert exchange(client, session, "GSSAPI").reason == 0
+    client.ping()
+    assert told(broker, "clients")[0]["user"] == "alice"
+    liar = gnusasl.Session("GSSAPI", authzid="bob", service="mqtt", host="localhost")
+    assert exchange(broker.open(), liar, "GSSAPI").reason == 0x87
+    for data in (b"", b"x" * 500, None):
+        client = broker.open()
+        begin(client, "GSSAPI", data, client_id="d")
+        packet = client.recv()
+        if packet.kind == "AUTH":
+            more(client, b"rubbish")
+            packet = client.recv()
+        assert packet.kind == "CONNACK" and packet.reason == 0x87
+    assert login(broker.open()).reason == 0
 
 
 # --- what a client may do wrong ---

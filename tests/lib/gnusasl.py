@@ -6,7 +6,7 @@ import ctypes
 import ctypes.util
 
 OK, NEEDS_MORE = 0, 1
-AUTHID, AUTHZID, PASSWORD = 1, 2, 3
+AUTHID, AUTHZID, PASSWORD, SERVICE, HOSTNAME = 1, 2, 3, 5, 6
 CB_TLS_EXPORTER = 25
 
 
@@ -30,12 +30,13 @@ def mechanisms():
 class Session:
     """One exchange; step() gives what is to be sent, and notes in `status` whether it wants more."""
 
-    def __init__(self, mechanism, user, password, authzid=None, exporter=None):
+    def __init__(self, mechanism, user=None, password=None, authzid=None, exporter=None, service=None, host=None):
         self.lib = library()
         self.context, self.session = ctypes.c_void_p(), ctypes.c_void_p()
         assert self.lib.gsasl_init(ctypes.byref(self.context)) == OK
         self._check(self.lib.gsasl_client_start(self.context, mechanism.encode(), ctypes.byref(self.session)))
-        for number, value in ((AUTHID, user), (PASSWORD, password), (AUTHZID, authzid)):
+        for number, value in ((AUTHID, user), (PASSWORD, password), (AUTHZID, authzid), (SERVICE, service),
+                              (HOSTNAME, host)):
             if value is not None:
                 self._check(self.lib.gsasl_property_set(self.session, number, value.encode()))
         if exporter is not None:
