@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "base/vec.h"
 #include "cmd/avocetctl.h"
+#include "plugin/host.h"
 #include "plugin/load.h"
 
 enum { MAX_WHY = 512 };
@@ -272,7 +273,10 @@ tell(const struct cmd_line *line, const char *verb)
 		return CMD_REFUSED;
 	}
 	if (strcmp(verb, "check") == 0) {
-		if (plugin_module_check(module, &out) != 0) {
+		size_t findings = plugin_module_check(module, &out);
+
+		findings += plugin_module_try(module, &out);
+		if (findings != 0) {
 			status = CMD_REFUSED;
 		} else {
 			buf_printf(&out, "%s keeps the rules of the plugin ABI\n", module->path);

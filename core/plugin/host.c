@@ -77,8 +77,9 @@ on_gone(struct worker *worker, struct mail *mail)
 	try_end(self);
 }
 
-static struct avocet_self *
-instance_new(struct plugin_house *house, const char *name, const struct plugin_module *module)
+struct avocet_self *
+plugin_instance_new(
+    struct plugin_house *house, const char *name, const struct plugin_module *module)
 {
 	struct avocet_self *self = mem_zalloc(sizeof(*self));
 	const avocet_plugin *descriptor = module->descriptor;
@@ -115,9 +116,8 @@ instance_new(struct plugin_house *house, const char *name, const struct plugin_m
 	return self;
 }
 
-/* It has no threads, and nobody asks it any more. */
-static void
-instance_free(struct avocet_self *self)
+void
+plugin_instance_free(struct avocet_self *self)
 {
 	struct list_link *link;
 
@@ -164,7 +164,7 @@ try_end(struct avocet_self *self)
 		return; /* its threads left lines for the log, the last of which comes back here */
 	}
 	log_info("plugin %s has ended", self->name);
-	instance_free(self);
+	plugin_instance_free(self);
 }
 
 /* --- house --- */
@@ -198,13 +198,13 @@ plugin_house_free(struct plugin_house **house_at)
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
 		plugin_stop(self);
-		instance_free(self);
+		plugin_instance_free(self);
 	}
 	list_each (link, &house->going) {
 		struct avocet_self *self = list_item(link, struct avocet_self, link);
 
 		plugin_stop(self);
-		instance_free(self);
+		plugin_instance_free(self);
 	}
 	mem_free(&house->start);
 	mem_free(house_at);
@@ -248,9 +248,9 @@ find(struct plugin_house *house, const char *name, const struct plugin_module *m
 	return NULL;
 }
 
-static bool
-create(struct avocet_self *self, const struct plugin_instance_options *options, char *why,
-    size_t why_size)
+bool
+plugin_instance_create(struct avocet_self *self, const struct plugin_instance_options *options,
+    char *why, size_t why_size)
 {
 	avocet_error error = {0};
 	int32_t status;
@@ -274,12 +274,12 @@ plugin_house_want(struct plugin_house *house, const char *name, const struct plu
 	bool is_new = self == NULL;
 
 	if (is_new) {
-		self = instance_new(house, name, module);
+		self = plugin_instance_new(house, name, module);
 		self->is_new = true;
 		list_append(&house->instances, &self->link);
-		if (!create(self, options, why, why_size)) {
+		if (!plugin_instance_create(self, options, why, why_size)) {
 			list_remove(&self->link);
-			instance_free(self);
+			plugin_instance_free(self);
 			return NULL;
 		}
 	}
@@ -297,7 +297,7 @@ plugin_house_abort(struct plugin_house *house)
 		plugin_abort(self);
 		self->wants_end = false;
 		if (self->is_new) {
-			instance_free(self);
+			plugin_instance_free(self);
 		}
 	}
 }

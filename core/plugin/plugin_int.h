@@ -210,6 +210,16 @@ struct plugin_house {
 	_Atomic bool has_started; /* before, there is but one thread, without a turn */
 };
 
+/* --- host.c: main --- */
+
+/* An instance of which nothing is made yet; makes it, or false with a sentence; frees one that has
+ * no threads and that nobody asks any more. */
+struct avocet_self *plugin_instance_new(
+    struct plugin_house *house, const char *name, const struct plugin_module *module);
+bool plugin_instance_create(struct avocet_self *self, const struct plugin_instance_options *options,
+    char *why, size_t why_size);
+void plugin_instance_free(struct avocet_self *self);
+
 /* --- life.c: main --- */
 
 /* It cannot work any more: says so, and asks the broker to stop where on_failure says so. */

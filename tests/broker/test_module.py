@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Modules that are judged before they are loaded: what is refused, with what was found and what is needed."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -133,3 +134,18 @@ def test_keys_that_are_missing_are_told_where_the_instance_stands(tmp_path):
     assert done.returncode == 1
     for key in "ab":
         assert re.search(rf"c\.yaml:3:\d+: plugins\[0\]\.config: the key {key} is missing", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("body, finding", (
+    ("static int n; *i = 0; return ++n % 2 ? 0 : AVOCET_E_BUSY;", "a second instance cannot be made, the first time"),
+    ('static int n; *i = 0; snprintf(e->text, 99, "worn out"); return ++n > 2 ? AVOCET_E_STATE : 0;',
+     "an instance cannot be made, a second time: plugin trial-1: worn out"),
+    ("*i = 0; return AVOCET_E_INTERNAL;", "an instance cannot be made, the first time")))
+def test_plugin_check_makes_instances(tmp_path, body, finding):
+    source = tmp_path / "odd.c"
+    source.write_text((DESCRIPTOR % {"members": "", "symbol": "avocet_plugin_v0", "before": "", "after": ""}).replace(
+        "{ *i = 0; return 0; }\nstatic void destroy", "{ " + body + " }\nstatic void destroy"))
+    done = subprocess.run([os.path.join(os.path.dirname(BIN), "avocetctl"), "plugin", "check",
+                           build(tmp_path / "odd.so", source, "-w")],
+                          capture_output=True, text=True, env=environment(), timeout=STOP_SECONDS)
+    assert done.returncode == 1 and finding in done.stdout
