@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What plugins cost per message, and what slow logins cost others.
 
-    plugins.py BENCH BUILD [--rounds 5] [--secs 2] [--only messages|logins]
+    plugins.py BENCH BUILD [--rounds 5] [--secs 2] [--only messages|logins] [--chain NAME]...
 
 BENCH: the folder of mqload. BUILD: a build of avocet (-O2 -DNDEBUG). The broker has one worker on CPU 0, the
 generator CPU 1. messages: 50 publishers to 50 subscribers, CPU per delivered message, medians; rounds go round the
@@ -54,6 +54,8 @@ def chains(options, folder):
                 f"chains: {{ default: {{ {chain}: [p] }} }}\n", limits)
     return {
         "no plugin": ("", ""),
+        "empty chains": (f"plugins: [{{ name: p, module: {acl}, config: {{ file: {file} }} }}]\n"
+                         "chains: { default: { authenticate: [], authorize: [], intercept: [] } }\n", ""),
         "an interceptor, of other topics": one(stamp, "from: other, to: new, property: ''", "intercept"),
         "an interceptor that changes nothing, INLINE": one(passing, "", "intercept"),
         "the same, WORKER": one(waiting, "", "intercept"),
@@ -90,7 +92,8 @@ def load(options, pid, *arguments):
 
 
 def messages(options, folder):
-    made = chains(options, folder)
+    made = {name: chain for name, chain in chains(options, folder).items()
+            if not options.chain or name == "no plugin" or name in options.chain}
     print("| chain | QoS 0, us | more, ns | QoS 1, us | more, ns | lost |\n|---|---|---|---|---|---|")
     got = {name: {0: [], 1: []} for name in made}
     lost = dict.fromkeys(made, 0)
@@ -156,6 +159,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--secs", type=int, default=2)
     parser.add_argument("--only", choices=("messages", "logins"))
+    parser.add_argument("--chain", action="append", help="of messages, these alone")
     options = parser.parse_args()
     options.build = options.build.resolve()
     with tempfile.TemporaryDirectory() as name:
