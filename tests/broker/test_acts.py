@@ -120,7 +120,7 @@ def test_jobs_are_bounded(with_acts):
 
 def test_jobs_are_done_when_the_broker_stops(with_acts):
     broker = with_acts(threads=1)
-    assert act(broker, "jobs", "3", "300") == 0
+    assert act(broker, "jobs", "3", "2000") == 0
     wait_until(lambda: told(broker, "plugins"))
     broker.stop()
     log = broker.log()
@@ -280,12 +280,11 @@ def test_what_is_not_wanted_is_not_told(with_acts):
 def test_a_slow_observer_holds_up_nobody_and_loses_what_is_too_much(with_acts):
     broker = with_acts("-DEXEC=AVOCET_EXEC_SERIAL", "-DEVENTS=AVOCET_EV_PUBLISHED", queue=10)
     client = broker.connect("c")
-    for i in range(100):
-        client.send(client.publish_packet(f"slow/{i}", b"x", qos=0))
+    client.send(*(client.publish_packet(f"slow/{i}", b"x", qos=0) for i in range(100)))
     client.ping()
     wait_until(lambda: "lost events: its queue is full" in broker.log())
     faults = told(broker, "plugins")[0]["faults"]
-    assert faults["lost"] >= 80
+    assert faults["lost"] >= 50
     wait_until(lambda: len(events(broker, "PUBLISHED")) == 100 - faults["lost"])
     assert [line.split()[2] for line in events(broker, "PUBLISHED")[:10]] == [f"slow/{i}" for i in range(10)]
 

@@ -479,7 +479,7 @@ def test_who_fails_to_authenticate_again_is_disconnected(with_sasl):
 
 
 def test_a_login_that_expires(with_sasl):
-    broker = with_sasl(reauth_after="1s")
+    broker = with_sasl(reauth_after="3s")
     client, lazy = broker.open(), broker.open()
     assert login(lazy, props={"client_id": "lazy"}).reason == 0
     assert login(client).reason == 0

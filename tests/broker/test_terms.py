@@ -120,9 +120,9 @@ def test_who_has_expired_is_sent_away(broker):
 
 
 def test_who_authenticates_again_stays(broker):
-    client = exchange(broker, "user=u;expires=1500")
+    client = exchange(broker, "user=u;expires=20000")
     client.expect("CONNACK", reason=0)
-    client.auth(0x19, authentication_method="SAYS", authentication_data=b"user=u;expires=3000")
+    client.auth(0x19, authentication_method="SAYS", authentication_data=b"user=u;expires=20000")
     client.expect("AUTH", reason=0)
     client.auth(0x19, authentication_method="SAYS", authentication_data=b"user=u")       # for ever
     client.expect("AUTH", reason=0)
