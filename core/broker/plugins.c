@@ -408,7 +408,7 @@ broker_plugins_open(struct broker *broker)
 	    .main = broker_main(broker),
 	    .desks = broker->house->desks,
 	    .workers = broker->house->count,
-	    .data_dir = broker->plugins.data_dir,
+	    .data_dir = broker->plugins.data_dir[0] != '\0' ? broker->plugins.data_dir : NULL,
 	    .stall_warn_ms = broker->options->broker.stall_warn_ms,
 	    .observers = &broker->observers,
 	    .on_stop = on_failed,
