@@ -4,13 +4,13 @@
  * an unknown user costs what a wrong password does. Who guesses is slowed down and shut out for a
  * while, by address and by user, without a thread being held (guard.c).
  *
- * The table of users is immutable and counted: threads take a reference under a lock, main replaces
- * it when the file has changed.
+ * What the configuration says, with the users that were read for it, is one immutable state; a file
+ * that has changed is a renewed configuration. A question that is open keeps the state it began
+ * with.
  */
 #include <avocet/avocet_auth.h>
 #include <avocet/avocet_runtime.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,15 +25,10 @@ enum { MAX_PATH = 4096, MAX_WHY = 512, BAD_LOGIN = 0x86 };
 
 enum proven { PROVEN_LISTED, PROVEN_ANY, PROVEN_NONE };
 
-struct table {
-	atomic_int refs;
-	struct users_table *users;
-};
-
 /* A configuration, and what was read for it. */
 struct state {
 	char path[MAX_PATH];
-	struct table *table;
+	struct users_table *users;
 	struct stat status; /* of the file that was read */
 	struct guard_options guard;
 	int64_t check_ns;
@@ -48,36 +43,12 @@ struct instance {
 	const avocet_auth_api *auth;
 	const avocet_runtime_api *runtime;
 	struct guard *guard;
-	pthread_mutex_t lock; /* guards state and its table */
-	struct state *state;
+	struct state *_Atomic state;
 	avocet_timer_h timer;
 	bool has_timer;
 };
 
-/* --- tables --- */
-
-static struct table *
-table_new(struct users_table *users)
-{
-	struct table *table = malloc(sizeof(*table));
-
-	if (table == NULL) {
-		users_free(users);
-		return NULL;
-	}
-	atomic_init(&table->refs, 1);
-	table->users = users;
-	return table;
-}
-
-static void
-table_unref(struct table *table)
-{
-	if (table != NULL && atomic_fetch_sub(&table->refs, 1) == 1) {
-		users_free(table->users);
-		free(table);
-	}
-}
+/* --- the file --- */
 
 static void
 say(struct instance *instance, int32_t level, const char *text)
@@ -86,30 +57,15 @@ say(struct instance *instance, int32_t level, const char *text)
 }
 
 static bool
-read_table(struct state *state, char *why, size_t why_size)
+read_users(struct state *state, char *why, size_t why_size)
 {
-	struct users_table *users;
-
 	/* Before it is read: what changes meanwhile is noticed. */
 	if (stat(state->path, &state->status) != 0) {
 		(void)snprintf(why, why_size, "%.400s: %s", state->path, strerror(errno));
 		return false;
 	}
-	users = users_read(state->path, why, why_size);
-	if (users == NULL) {
-		return false;
-	}
-	table_unref(state->table);
-	state->table = table_new(users);
-	return state->table != NULL;
-}
-
-static bool
-has_changed(const struct stat *old, const struct stat *new)
-{
-	return old->st_ino != new->st_ino || old->st_size != new->st_size ||
-	       old->st_mtim.tv_sec != new->st_mtim.tv_sec ||
-	       old->st_mtim.tv_nsec != new->st_mtim.tv_nsec;
+	state->users = users_read(state->path, why, why_size);
+	return state->users != NULL;
 }
 
 /* Main, every check_interval: the file may have changed. */
@@ -117,51 +73,28 @@ static void
 look(void *inst, void *arg)
 {
 	struct instance *instance = inst;
-	struct state *state = instance->state;
-	struct state fresh = {0};
-	char why[MAX_WHY] = "", text[MAX_WHY + 64];
+	struct state *state = atomic_load(&instance->state);
+	avocet_error error = {0};
+	char text[MAX_WHY];
 	struct stat now;
 
 	(void)arg;
-	if (stat(state->path, &now) != 0 || !has_changed(&state->status, &now)) {
+	if (stat(state->path, &now) != 0 || !users_file_has_changed(&state->status, &now)) {
 		return;
 	}
-	memcpy(fresh.path, state->path, sizeof(fresh.path));
-	if (read_table(&fresh, why, sizeof(why))) {
-		struct table *old;
-
-		(void)pthread_mutex_lock(&instance->lock);
-		old = state->table;
-		state->table = fresh.table;
-		(void)pthread_mutex_unlock(&instance->lock);
-		table_unref(old);
+	if (instance->runtime->renew(instance->self, &error) == AVOCET_OK) {
 		(void)snprintf(text, sizeof(text), "the users file has changed: %zu lines",
-		    users_count(fresh.table->users));
+		    users_count(atomic_load(&instance->state)->users));
 		say(instance, AVOCET_LOG_INFO, text);
-	} else {
-		(void)snprintf(
-		    text, sizeof(text), "the users file has changed, and stays unread: %s", why);
-		say(instance, AVOCET_LOG_ERROR, text);
+		return;
 	}
-	state->status = now;
+	(void)snprintf(
+	    text, sizeof(text), "the users file has changed, and stays unread: %.240s", error.text);
+	say(instance, AVOCET_LOG_ERROR, text);
+	state->status = now; /* main's alone */
 }
 
 /* --- logins --- */
-
-static struct table *
-take_table(struct instance *instance, struct state *copy)
-{
-	struct table *table;
-
-	(void)pthread_mutex_lock(&instance->lock);
-	table = instance->state->table;
-	atomic_fetch_add(&table->refs, 1);
-	copy->guard = instance->state->guard;
-	copy->proven = instance->state->proven;
-	copy->defers_unknown = instance->state->defers_unknown;
-	(void)pthread_mutex_unlock(&instance->lock);
-	return table;
-}
 
 /* The verdict goes by complete(), since it has a reason. */
 static int32_t
@@ -188,35 +121,31 @@ static int32_t
 authenticate(void *inst, avocet_req_h req, const avocet_auth_in *in)
 {
 	struct instance *instance = inst;
-	struct state now = {0};
-	struct table *table = take_table(instance, &now);
+	const struct state *state = atomic_load_explicit(&instance->state, memory_order_acquire);
 	struct guard_key key = {in->client->peer_addr, in->username};
 	int64_t now_ns = instance->runtime->now_ns();
 	bool is_known = false, is_right;
 	uint32_t delay_ms;
-	int32_t verdict;
 
 	if ((in->flags & AVOCET_AUTH_PROVEN) != 0) {
-		verdict = judge_proven(table->users, now.proven, in->username);
-	} else if ((in->flags & AVOCET_AUTH_HAS_USERNAME) == 0 || in->username.n == 0) {
-		verdict = deny(instance, req, 0);
-	} else if (guard_is_shut(instance->guard, &now.guard, &key, now_ns, &delay_ms)) {
-		verdict = deny(instance, req, delay_ms);
-	} else {
-		is_right = users_check(table->users, in->username.p, in->username.n, in->password.p,
-		    in->password.n, &is_known);
-		if (is_right) {
-			guard_forgive(instance->guard, &key);
-			verdict = AVOCET_ACCEPT;
-		} else if (!is_known && now.defers_unknown) {
-			verdict = AVOCET_DEFER;
-		} else {
-			delay_ms = guard_note(instance->guard, &now.guard, &key, now_ns);
-			verdict = deny(instance, req, delay_ms);
-		}
+		return judge_proven(state->users, state->proven, in->username);
 	}
-	table_unref(table);
-	return verdict;
+	if ((in->flags & AVOCET_AUTH_HAS_USERNAME) == 0 || in->username.n == 0) {
+		return deny(instance, req, 0);
+	}
+	if (guard_is_shut(instance->guard, &state->guard, &key, now_ns, &delay_ms)) {
+		return deny(instance, req, delay_ms);
+	}
+	is_right = users_check(state->users, in->username.p, in->username.n, in->password.p,
+	    in->password.n, &is_known);
+	if (is_right) {
+		guard_forgive(instance->guard, &key);
+		return AVOCET_ACCEPT;
+	}
+	if (!is_known && state->defers_unknown) {
+		return AVOCET_DEFER;
+	}
+	return deny(instance, req, guard_note(instance->guard, &state->guard, &key, now_ns));
 }
 
 /* --- life --- */
@@ -236,7 +165,6 @@ create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error
 	instance->conf = host->query(self, AVOCET_HOST_CONF);
 	instance->auth = host->query(self, AVOCET_HOST_AUTH);
 	instance->runtime = host->query(self, AVOCET_HOST_RUNTIME);
-	(void)pthread_mutex_init(&instance->lock, NULL);
 	*inst_out = instance;
 	return AVOCET_OK;
 }
@@ -245,7 +173,7 @@ static void
 free_state(struct state *state)
 {
 	if (state != NULL) {
-		table_unref(state->table);
+		users_free(state->users);
 		free(state);
 	}
 }
@@ -255,9 +183,8 @@ destroy(void *inst)
 {
 	struct instance *instance = inst;
 
-	free_state(instance->state);
+	free_state(atomic_load(&instance->state));
 	guard_free(instance->guard);
-	(void)pthread_mutex_destroy(&instance->lock);
 	free(instance);
 }
 
@@ -290,7 +217,7 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 	state->check_ns = number(instance, conf, "check_interval");
 	state->proven = (enum proven)number(instance, conf, "certificate_users");
 	state->defers_unknown = number(instance, conf, "unknown_user") == 1;
-	if (!read_table(state, why, sizeof(why))) {
+	if (!read_users(state, why, sizeof(why))) {
 		(void)snprintf(err->text, sizeof(err->text), "%.240s", why);
 		free_state(state);
 		return AVOCET_E_CONFIG;
@@ -307,14 +234,15 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 static void
 set_timer(struct instance *instance)
 {
+	int64_t check_ns = atomic_load(&instance->state)->check_ns;
+
 	if (instance->has_timer) {
 		(void)instance->runtime->timer_del(instance->self, instance->timer);
 		instance->has_timer = false;
 	}
-	if (instance->state->check_ns > 0) {
-		instance->has_timer =
-		    instance->runtime->timer_add(instance->self, instance->state->check_ns,
-			instance->state->check_ns, look, NULL, &instance->timer) == AVOCET_OK;
+	if (check_ns > 0) {
+		instance->has_timer = instance->runtime->timer_add(instance->self, check_ns,
+					  check_ns, look, NULL, &instance->timer) == AVOCET_OK;
 	}
 }
 
@@ -322,12 +250,10 @@ static void
 commit(void *inst, void *next, void **old_out)
 {
 	struct instance *instance = inst;
+	struct state *old = atomic_exchange(&instance->state, next);
 
-	(void)pthread_mutex_lock(&instance->lock);
-	*old_out = instance->state;
-	instance->state = next;
-	(void)pthread_mutex_unlock(&instance->lock);
-	if (*old_out != NULL) {
+	*old_out = old;
+	if (old != NULL && old->check_ns != ((struct state *)next)->check_ns) {
 		set_timer(instance);
 	}
 }

@@ -219,14 +219,6 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 
 /* --- changes --- */
 
-static bool
-has_changed(const struct stat *old, const struct stat *new)
-{
-	return old->st_ino != new->st_ino || old->st_size != new->st_size ||
-	       old->st_mtim.tv_sec != new->st_mtim.tv_sec ||
-	       old->st_mtim.tv_nsec != new->st_mtim.tv_nsec;
-}
-
 /* Main, every check_interval. */
 static void
 look(void *inst, void *arg)
@@ -238,7 +230,7 @@ look(void *inst, void *arg)
 	struct stat now;
 
 	(void)arg;
-	if (stat(state->path, &now) != 0 || !has_changed(&state->status, &now)) {
+	if (stat(state->path, &now) != 0 || !users_file_has_changed(&state->status, &now)) {
 		return;
 	}
 	if (instance->runtime->renew(instance->self, &error) == AVOCET_OK) {

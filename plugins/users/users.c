@@ -299,6 +299,14 @@ read_hash(const char *at, struct users_verifier *out)
 }
 
 bool
+users_file_has_changed(const struct stat *before, const struct stat *now)
+{
+	return before->st_dev != now->st_dev || before->st_ino != now->st_ino ||
+	       before->st_size != now->st_size || before->st_mtim.tv_sec != now->st_mtim.tv_sec ||
+	       before->st_mtim.tv_nsec != now->st_mtim.tv_nsec;
+}
+
+bool
 users_is_name(const char *name, size_t len)
 {
 	if (len == 0 || len > USERS_MAX_NAME || name[0] == '#') {

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 enum {
 	USERS_MAX_KEY = 64,    /* bytes of a key or hash */
@@ -81,6 +82,9 @@ size_t users_format_hash(const struct users_verifier *verifier, char *out, size_
 /* "name:hash\n"; likewise. */
 size_t users_format(
     const char *name, const struct users_verifier *verifier, char *out, size_t size);
+
+/* Between two looks at a file. */
+bool users_file_has_changed(const struct stat *before, const struct stat *now);
 
 /* May it be a name? No colon, no control character, not empty, no # in front. */
 bool users_is_name(const char *name, size_t len);
