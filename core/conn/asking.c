@@ -48,6 +48,17 @@ on_answer(struct plugin_request *request)
 	plugin_end(request, conn_free_subscribe);
 }
 
+static struct bytes
+show_full(const struct open_subscribe *open, struct bytes filter, uint8_t **at)
+{
+	struct bytes full = conn_full_filter(open->table, open->prefix, filter);
+	struct bytes copy = {*at, full.len};
+
+	memcpy(*at, full.data, full.len);
+	*at += full.len;
+	return copy;
+}
+
 /* Who is asked sees the filters as they stand in the tree. */
 static void
 show_full_filters(struct open_subscribe *open, size_t filters_len)
@@ -57,14 +68,14 @@ show_full_filters(struct open_subscribe *open, size_t filters_len)
 	if (open->prefix.len == 0) {
 		return;
 	}
-	at = open->full = mem_alloc(filters_len + open->count * open->prefix.len);
+	at = open->full = mem_alloc(filters_len + 2 * open->count * open->prefix.len);
 	for (uint32_t i = 0; i < open->count; i++) {
-		struct bytes *filter = &open->access[i].filter;
-		struct bytes full = conn_full_filter(open->table, open->prefix, *filter);
+		struct plugin_access *access = &open->access[i];
 
-		memcpy(at, full.data, full.len);
-		*filter = bytes_make(at, full.len);
-		at += full.len;
+		access->filter = show_full(open, access->filter, &at);
+		if (access->received.len != 0) {
+			access->received = show_full(open, access->received, &at);
+		}
 	}
 }
 
@@ -99,7 +110,7 @@ go_on(struct open_subscribe *open)
 	}
 	conn_judge_filters(open);
 	for (uint32_t i = 0; i < open->count; i++) {
-		filters_len += open->access[i].filter.len;
+		filters_len += open->access[i].filter.len + open->access[i].received.len;
 	}
 	show_full_filters(open, filters_len);
 	plugin_request_init(&open->request);
@@ -149,8 +160,8 @@ take_answer(struct open_subscribe *open)
 
 	if (request->verdict == PLUGIN_ACCEPT) {
 		conn_split_filter(open->items[open->at].filter, &share, &inner);
-		open->access[open->at].received = inner;
 		if (filter->changed.len != 0) {
+			open->access[open->at].received = inner;
 			take_changed(open, buf_bytes(&filter->changed), share);
 		}
 		open->items[open->at].qos = filter->qos;
@@ -176,7 +187,10 @@ fill_filter(struct open_subscribe *open)
 
 	buf_clear(&filter->changed);
 	conn_split_filter(item->filter, &filter->share_name, &inner);
-	filter->filter = conn_full_filter(open->table, open->prefix, inner);
+	/* Copied: members that answer later come to it when the table has made others. */
+	buf_clear(&open->whole);
+	buf_append_bytes(&open->whole, conn_full_filter(open->table, open->prefix, inner));
+	filter->filter = buf_bytes(&open->whole);
 	filter->prefix = open->prefix;
 	filter->props = buf_bytes(&open->props);
 	filter->subscription_id = open->subscription_id;

@@ -33,6 +33,7 @@ conn_free_subscribe(struct plugin_request *request)
 	mem_free(&open->changed);
 	buf_fini(&open->props);
 	buf_fini(&open->filter.changed);
+	buf_fini(&open->whole);
 	mem_free(&open);
 }
 
@@ -298,6 +299,7 @@ open_new(struct conn *conn, const struct wire_subscribe *packet, bool unsubscrib
 	open->unsubscribes = unsubscribes;
 	buf_init(&open->filter.changed, WIRE_MAX_STRING);
 	buf_init(&open->props, SIZE_MAX);
+	buf_init(&open->whole, SIZE_MAX);
 	if (open->listener->plugins->intercept != NULL) {
 		buf_append_bytes(&open->props, packet->props.block);
 	}

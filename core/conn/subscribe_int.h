@@ -20,6 +20,7 @@ struct open_subscribe {
 	uint8_t *full;    /* the filters with the prefix; NULL: there is none */
 	struct bytes prefix;
 	struct plugin_filter filter; /* that interceptors are asked about */
+	struct buf whole;            /* what it shows, with the prefix */
 	struct buf props;            /* of the packet, for them */
 	uint8_t **changed;           /* filters that they changed, by place; NULL: none */
 	uint64_t ack;

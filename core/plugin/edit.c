@@ -100,7 +100,8 @@ change_filter(avocet_edit *edit, struct bytes text)
 
 	if (wire_topic_filter_check(text, true, false) != WIRE_TOPIC_OK ||
 	    bytes_starts_with(text, BYTES_LITERAL("$share/")) ||
-	    (text.data[0] != '$' && !bytes_starts_with(text, edit->prefix))) {
+	    (text.data[0] != '$' &&
+		(text.len <= edit->prefix.len || !bytes_starts_with(text, edit->prefix)))) {
 		return AVOCET_E_INVAL;
 	}
 	status = note(&edit->topic, &edit->has_topic, text);

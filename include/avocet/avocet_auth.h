@@ -124,7 +124,7 @@ typedef struct avocet_authenticator {
 /* One thing that is asked for. In arrays with stride item_size; grows at its end. */
 typedef struct avocet_access {
 	avocet_str topic; /* The full topic, or filter of SUBSCRIBE; after all rewriting. */
-	avocet_str topic_received; /* Before rewriting and without prefixes. */
+	avocet_str topic_received; /* Before rewriting. */
 	avocet_str share;          /* The group of $share, or empty. */
 	uint32_t qos;
 	uint32_t flags; /* AVOCET_MSG_* */

@@ -2,6 +2,7 @@
 """Interceptors of what comes in, of what goes out to each receiver, and of filters (plugins/edits.c)."""
 
 import os
+import re
 import shutil
 
 import pytest
@@ -184,13 +185,15 @@ def test_shared_filters_are_changed_within_their_group(broker):
 
 def test_filters_keep_their_mount_point(broker):
     client = broker.connect("c", listener="mount")
-    client.subscribe(Filter("f=topic/a", 1), Filter("f=escape/b", 1))
+    client.subscribe(Filter("f=topic/a", 1), Filter("f=escape/b", 1), Filter("f=bare/c", 1))
     wait_until(lambda: "sub m/f=topic/a 1" in broker.log() and f"escape gave {INVAL}" in broker.log())
+    wait_until(lambda: f"bare gave {INVAL}" in broker.log())
+    wait_until(lambda: "may m/new/f=topic/a 2" in broker.log() and "was m/f=topic/a 2" in broker.log())
     sender = broker.connect("s", listener="mount")
     sender.publish("new/f=topic/a", b"1", qos=1)
     message = client.wait("PUBLISH")
     assert (message.topic, message.payload) == ("new/f=topic/a", b"1")
-    assert client.unsubscribe("f=topic/a", "f=escape/b").reasons == [0, 0]
+    assert client.unsubscribe("f=topic/a", "f=escape/b", "f=bare/c").reasons == [0, 0, 0]
 
 
 def test_filters_are_refused(broker):
@@ -226,3 +229,20 @@ def test_what_was_asked_for_is_done_although_the_client_has_left(run_broker, edi
     client.reset()
     wait_until(lambda: told(broker, "sessions", "show", "c")[0]["connected"] is False)
     wait_until(lambda: told(broker, "sessions", "show", "c")[0]["subscriptions"] == 3)
+
+
+def test_each_of_a_chain_sees_the_filter_as_it_stands(run_broker, edits):
+    """While one is waited for, the others' subscriptions go on; the next one sees its filter all the same."""
+    module = edits("POOL")
+    broker = run_broker(config={
+        "listeners": [{"name": "mqtt", "mount_point": "m/"}], "broker": {"workers": 1},
+        "plugins": [{"name": name, "module": module, "threads": 4} for name in ("e", "g")],
+        "chains": {"default": {"intercept": ["e", "g"]}}})
+    clients = [broker.connect(f"c{i}") for i in range(8)]
+    for i, client in enumerate(clients):
+        client.send(client.subscribe_packet(*(Filter(f"client/{i}/filter/{j}", 1) for j in range(20))))
+    for client in clients:
+        client.wait("SUBACK")
+    wanted = sorted(f"sub m/client/{i}/filter/{j} 1" for i in range(8) for j in range(20))
+    for name in "eg":
+        wait_until(lambda: sorted(re.findall(rf"(sub m/client/\S+ 1) plugin={name}", broker.log())) == wanted)

@@ -14,6 +14,7 @@
  *     retain   sets the flag; forget deletes it
  *     qos      of a filter: at most 0
  *     escape   of a filter: tries one outside the mount point
+ *     bare     of a filter: tries the mount point itself
  *     slow     of a filter: takes 300 ms
  */
 #include <avocet/avocet_auth.h>
@@ -171,6 +172,9 @@ subscribe(void *inst, avocet_req_h req, uint32_t point, const avocet_sub *sub,
 		(void)message->set_topic(edit, (avocet_str){text, (size_t)n});
 	} else if (strcmp(verb, "qos") == 0) {
 		(void)message->set_qos(edit, 0);
+	} else if (strcmp(verb, "bare") == 0) {
+		say(inst, "bare", avocet_str_of("gave"),
+		    message->set_topic(edit, (avocet_str){sub->filter.p, 2}));
 	} else if (strcmp(verb, "slow") == 0) {
 		(void)nanosleep(&(struct timespec){0, 300000000}, NULL);
 	} else if (strcmp(verb, "escape") == 0) {
