@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "conn/conn_int.h"
 #include "transport/proxy.h"
 #include "transport/tls.h"
@@ -399,6 +400,8 @@ conn_close(struct conn *conn, enum session_leave how, uint8_t reason, const char
 		va_start(args, format);
 		(void)vsnprintf(sentence, sizeof(sentence), format, args);
 		va_end(args);
+		/* Not cut off inside of a character: it may become a Reason String. */
+		sentence[utf8_fault_at(bytes_of(sentence))] = '\0';
 	} else {
 		(void)snprintf(sentence, sizeof(sentence), "%s", wire_reason_name(reason));
 	}

@@ -153,16 +153,21 @@ conn_table_send_away(struct conn_table *table, uint64_t handle, struct bytes cli
     uint8_t reason, struct bytes text)
 {
 	struct conn *conn = find(table, handle, client_id);
+	struct plugin_said *said;
 
 	if (conn == NULL || conn->table != table || conn->state == CONN_CLOSING) {
 		return false;
 	}
-	if (text.len != 0) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "%.*s", (int)text.len,
-		    (const char *)text.data);
-	} else {
+	if (text.len == 0) {
 		conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "a plugin sent it away");
+		return true;
 	}
+	/* Whole for the client; the sentence of the log may be cut off anywhere. */
+	said = plugin_said_at(&conn_more_of(conn)->said);
+	buf_append_bytes(&said->text, text);
+	conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "a plugin sent it away: %.*s",
+	    (int)text.len, (const char *)text.data);
+	plugin_said_free(&conn->more->said);
 	return true;
 }
 

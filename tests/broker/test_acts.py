@@ -98,6 +98,9 @@ def test_a_plugin_sends_clients_away(with_acts):
     assert clients["a"].wait("DISCONNECT", reason=0x98).props["reason_string"] == "a plugin sent it away"
     assert act(broker, "kick", "b", "0x87", "go away") == 0
     assert clients["b"].wait("DISCONNECT", reason=0x87).props["reason_string"] == "go away"
+    long = broker.connect("long")
+    assert act(broker, "kick", "long", "0x87", 300 * "\u00e4") == 0        # whole, not cut off inside of a letter
+    assert long.wait("DISCONNECT", reason=0x87).props["reason_string"] == 300 * "\u00e4"
     assert act(broker, "kick", "nobody") == 0
     assert act(broker, "kick", "c", "0x10") == INVAL        # no reason of DISCONNECT
     clients["c"].ping()
