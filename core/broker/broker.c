@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "broker/broker_int.h"
+#include "broker/engine.h"
 #include "broker/machine.h"
 
 #define DEFAULT_CONTROL "/run/avocet/control.sock"
@@ -100,6 +101,8 @@ count_workers(const struct broker_options *options)
 void
 broker_conf_describe(struct conf *conf, struct buf *out)
 {
+	static const char *const durabilities[] = {
+	    [ROUTE_COMMIT] = "commit", [ROUTE_RELAXED] = "relaxed", [ROUTE_NONE] = "none"};
 	const struct broker_options *options = broker_options_of(conf);
 	int64_t memory = broker_machine_memory();
 
@@ -110,7 +113,13 @@ broker_conf_describe(struct conf *conf, struct buf *out)
 	describe_budget(out, "memory for queues", broker_options_max_memory(options, memory));
 	describe_budget(
 	    out, "memory for messages under way", broker_options_max_transit(options, memory));
-	buf_printf(out, "log: to %s\nstore: none, nothing outlives the process\n", options->log.to);
+	buf_printf(out, "log: to %s\n", options->log.to);
+	if (options->store == NULL) {
+		buf_append_text(out, "store: none, nothing outlives the process\n");
+	} else {
+		buf_printf(out, "store: %s, durability %s\n", options->store,
+		    durabilities[options->durability.mode]);
+	}
 }
 
 /* --- building --- */
@@ -160,32 +169,80 @@ set_of_will(void *arg, struct bytes listener)
 					     : broker_plugins_set_of(&broker->plugins, listener);
 }
 
+static struct broker_house_options
+house_options(struct broker *broker)
+{
+	const struct broker_options *options = broker->options;
+
+	return (struct broker_house_options){
+	    .observers = &broker->observers,
+	    .set_of = set_of_will,
+	    .set_arg = broker,
+	    .move_always = broker->setup.move_always,
+	    .max_memory = broker_options_max_memory(options, broker->memory),
+	    .max_transit = broker_options_max_transit(options, broker->memory),
+	    .limits = &options->limits,
+	    .conf = broker->conf,
+	    .wall_ms = broker->setup.wall_ms,
+	    .on_sys = broker_sys_ask,
+	    .arg = &broker->sys,
+	};
+}
+
+/* The engine is the tests', or the plugin's, which is made later. */
 static int
 make_house(struct broker *broker, char *why, size_t why_size)
 {
-	const struct broker_options *options = broker->options;
-	struct store_engine *engine = broker->setup.engine;
+	struct broker_house_options options = house_options(broker);
+	struct worker *main;
 
-	broker->setup.engine = NULL;
 	make_loop(broker);
-	broker->house =
-	    broker_house_new(broker->loop, loop_worker(broker->loop, 0), count_workers(options),
-		&(struct broker_house_options){
-		    .observers = &broker->observers,
-		    .engine = engine,
-		    .set_of = set_of_will,
-		    .set_arg = broker,
-		    .move_always = broker->setup.move_always,
-		    .max_memory = broker_options_max_memory(options, broker->memory),
-		    .max_transit = broker_options_max_transit(options, broker->memory),
-		    .limits = &options->limits,
-		    .conf = broker->conf,
-		    .wall_ms = broker->setup.wall_ms,
-		    .on_sys = broker_sys_ask,
-		    .arg = &broker->sys,
-		},
-		why, why_size);
+	main = loop_worker(broker->loop, 0);
+	options.engine = broker->setup.engine;
+	broker->setup.engine = NULL;
+	if (options.engine == NULL && broker->options->store != NULL) {
+		options.engine = broker->engine = broker_engine_new(main);
+	}
+	options.loads_later = broker->engine != NULL;
+	broker->house = broker_house_new(
+	    broker->loop, main, count_workers(broker->options), &options, why, why_size);
 	return broker->house != NULL ? 0 : ERR_IO;
+}
+
+struct opening {
+	struct broker *broker;
+	char *why;
+	size_t why_size;
+	int result;
+};
+
+static void
+open_in_context(struct worker *main, void *arg)
+{
+	struct opening *opening = arg;
+	struct broker *broker = opening->broker;
+
+	(void)main;
+	opening->result = broker_engine_bind(broker->engine, broker->house->store,
+	    broker_plugins_store(broker->options), opening->why, opening->why_size);
+}
+
+/* The plugin is configured. */
+static int
+open_store(struct broker *broker, char *why, size_t why_size)
+{
+	struct opening opening = {.broker = broker, .why = why, .why_size = why_size};
+	struct broker_house_options options = house_options(broker);
+
+	if (broker->engine == NULL) {
+		return 0;
+	}
+	worker_lend(broker_main(broker), open_in_context, &opening);
+	if (opening.result != 0) {
+		return opening.result;
+	}
+	store_set_interval(broker->house->store, broker->options->durability.interval_ms);
+	return broker_house_load(broker->house, &options, why, why_size);
 }
 
 /* Where nobody has asked for it, the folder of the default may be missing: then there is none. */
@@ -230,6 +287,9 @@ build(struct broker *broker, char *why, size_t why_size)
 		return ERR_IO;
 	}
 	broker_plugins_commit(broker, broker->options);
+	if (open_store(broker, why, why_size) != 0) {
+		return ERR_IO;
+	}
 	broker_errands_init(broker, &broker->reload.errands);
 	broker_errands_init(broker, &broker->reload.recheck);
 	broker_errands_init(broker, &broker->stopping.errands);
@@ -335,7 +395,7 @@ static void
 free_engine(struct store_engine *engine)
 {
 	if (engine != NULL) {
-		engine->ops->free(engine);
+		engine->ops->free(engine, false);
 	}
 }
 

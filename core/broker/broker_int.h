@@ -221,6 +221,7 @@ struct broker {
 	int64_t memory; /* bytes the machine has */
 	struct loop *loop;
 	struct broker_house *house;
+	struct store_engine *engine; /* of the plugin; the house owns it */
 	struct broker_logger logger;
 	struct broker_sys sys;
 	struct broker_sweep sweep;

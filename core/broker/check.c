@@ -118,17 +118,6 @@ broker_check_filter(struct conf_check *check, void *target)
 	}
 }
 
-void
-broker_check_durability(struct conf_check *check, void *target)
-{
-	const struct broker_durability *durability = target;
-	enum { DEFAULT_MS = 200 };
-
-	if (durability->interval_ms != DEFAULT_MS) {
-		fail_unbuilt(check, "interval", "commits at an interval are");
-	}
-}
-
 /* The first key that says nothing without a certificate, or NULL. */
 static const char *
 find_lone_key(const struct broker_tls *tls)
@@ -380,6 +369,12 @@ make_durability(struct within *within)
 	if (node != NULL) {
 		go_to(bind, within->index, ".durability");
 		conf_bind_over(bind, &broker_durability_schema, node, node->place, &own);
+		if (own.interval_ms != within->options->durability.interval_ms) {
+			struct conf_check check = {bind, node, node->place};
+
+			conf_check_fail(&check, "interval",
+			    "counts for the broker as a whole: set it in the durability of all");
+		}
 		go_to(bind, within->index, "");
 	}
 	within->listener->conn.durability.mode = own.mode;
@@ -415,8 +410,8 @@ broker_check_options(struct conf_check *check, void *target)
 	if (options->listeners.count == 0) {
 		conf_check_fail(check, "listeners", "there must be at least one");
 	}
-	if (options->store != NULL && options->store[0] != '\0') {
-		fail_unbuilt(check, "store", "a store is");
+	if (options->store != NULL && options->store[0] == '\0') {
+		options->store = NULL;
 	}
 	for (size_t i = 0; i < options->listeners.count; i++) {
 		const struct conf_node *node = pair != NULL && pair->value->kind == CONF_SEQUENCE

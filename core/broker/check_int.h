@@ -13,7 +13,6 @@ conf_check_fn broker_check_member;
 conf_check_fn broker_check_plugin;
 conf_check_fn broker_check_link;
 conf_check_fn broker_check_filter;
-conf_check_fn broker_check_durability;
 conf_check_fn broker_check_tls;
 conf_check_fn broker_check_listener;
 conf_check_fn broker_check_options;

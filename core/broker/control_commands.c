@@ -318,6 +318,8 @@ static const struct command commands[] = {
 void
 broker_control_run(struct control_session *session)
 {
+	const char *store = session->broker->options->store;
+
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		const struct command *command = &commands[i];
 		size_t used = str_match_words(command->words, session->words, session->count),
@@ -333,6 +335,9 @@ broker_control_run(struct control_session *session)
 		}
 		command->run(session, session->words + used, left);
 		return;
+	}
+	if (session->count != 0 && store != NULL && strcmp(session->words[0], "store") == 0) {
+		session->words[0] = store; /* whatever it is called */
 	}
 	if (plugin_house_command(session->broker->plugins.house, session->words, session->count,
 		session->has_json, &errand_ops, session, &session->errand)) {

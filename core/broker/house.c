@@ -109,8 +109,8 @@ load_in_context(struct worker *main, void *arg)
 	mem_free(&tables);
 }
 
-static int
-load(struct broker_house *house, const struct broker_house_options *options, char *why,
+int
+broker_house_load(struct broker_house *house, const struct broker_house_options *options, char *why,
     size_t why_size)
 {
 	struct loading loading = {
@@ -148,7 +148,8 @@ broker_house_new(struct loop *loop, struct worker *main, unsigned count,
 		make_client_hand(house, &house->hands[i]);
 	}
 	broker_house_set_limits(house, options->limits, options->max_memory, options->max_transit);
-	if (house->store != NULL && load(house, options, why, why_size) != 0) {
+	if (house->store != NULL && !options->loads_later &&
+	    broker_house_load(house, options, why, why_size) != 0) {
 		broker_house_free(&house);
 	}
 	return house;

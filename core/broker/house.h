@@ -16,6 +16,8 @@
 struct broker_house_options {
 	struct plugin_observers *observers; /* who is told what happens; NULL: nobody */
 	struct store_engine *engine;        /* taken over; NULL: nothing outlives the process */
+	bool loads_later; /* the engine is not ready yet: broker_house_load is called before the
+			   * loop starts */
 	/* Who is asked about wills, by the name of their listener; NULL: nobody. */
 	route_set_fn *set_of;
 	void *set_arg;
@@ -60,6 +62,11 @@ struct broker_house {
  */
 struct broker_house *broker_house_new(struct loop *loop, struct worker *main, unsigned count,
     const struct broker_house_options *options, char *why, size_t why_size);
+
+/* Takes down what the store holds, with the options of broker_house_new. 0, or an error with a
+ * sentence; then the house can only be freed. */
+int broker_house_load(struct broker_house *house, const struct broker_house_options *options,
+    char *why, size_t why_size);
 
 /* After loop_join, before loop_free. */
 void broker_house_free(struct broker_house **house);

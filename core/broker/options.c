@@ -72,8 +72,7 @@ static const struct conf_option general_options[] = {
 	.words = automatic,
 	.help = "messages under way inside the broker; auto = an eighth of max_memory; 0 = none"},
     {OPTION(broker_general, control, "control"), .type = CONF_STRING,
-	.fallback = "/run/avocet/control.sock",
-	.help = "socket for avocetctl; this version does not open it"},
+	.fallback = "/run/avocet/control.sock", .help = "socket for avocetctl; \"\" = none"},
     {OPTION(broker_general, trusted_proxies, "trusted_proxies"), .type = CONF_STRINGS,
 	.fallback = "[]",
 	.help =
@@ -166,13 +165,13 @@ static const struct conf_option durability_options[] = {
 	.words = modes,
 	.help = "commit: acknowledged means on disk; relaxed: one commit each interval; none"},
     {OPTION(broker_durability, interval_ms, "interval"), .type = CONF_DURATION, .fallback = "200ms",
-	.min = 1, .max = DAY_MS, .help = "of relaxed commits"},
+	.min = 1, .max = DAY_MS, .help = "how long may lie what no acknowledgement waits for"},
     {OPTION(broker_durability, filters, "filters"), .type = CONF_LIST, .schema = &filter_schema,
 	.fallback = "[]",
 	.help = "the first filter that matches a topic wins, then the listener, then the default"},
 };
-const struct conf_schema broker_durability_schema = {SCHEMA(durability_options, broker_durability),
-    .shorthand = "default", .check = broker_check_durability};
+const struct conf_schema broker_durability_schema = {
+    SCHEMA(durability_options, broker_durability), .shorthand = "default"};
 
 static const struct conf_option tls_options[] = {
     {OPTION(broker_tls, certfile, "certfile"), .type = CONF_STRING,
@@ -263,8 +262,8 @@ static const struct conf_option options[] = {
     {OPTION(broker_options, links, "links"), .type = CONF_NAMED, .schema = &link_schema,
 	.fallback = "{}", .help = "Chains and limits of a plugin's links. This version has none."},
     {OPTION(broker_options, store, "store"), .type = CONF_STRING,
-	.help = "The instance that keeps sessions and messages. This version has none: nothing "
-		"outlives the process."},
+	.help = "The instance that keeps sessions and messages. Without one nothing outlives the "
+		"process."},
     {OPTION(broker_options, durability, "durability"), .type = CONF_STRUCT,
 	.schema = &broker_durability_schema,
 	.help = "When an acknowledged message is on disk: commit, relaxed or none, or a mapping as "

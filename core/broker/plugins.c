@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "broker/broker_int.h"
 #include "plugin/chain.h"
+#include "plugin/engine.h"
 #include "plugin/host.h"
 #include "plugin/load.h"
 
@@ -176,6 +177,33 @@ resolve(const struct broker_options *options, struct broker_listener *listener)
 	    listener->intercept.items != NULL ? &listener->intercept : &set->intercept;
 }
 
+/* Does it name an instance that can do it? */
+static void
+check_store(struct conf *conf, const struct broker_options *options)
+{
+	const struct conf_node *node = child(conf_root(conf), "store");
+	const struct broker_plugin *plugin;
+
+	if (options->store == NULL) {
+		return;
+	}
+	plugin = find_plugin(options, options->store);
+	if (plugin == NULL) {
+		conf_fail(
+		    conf, node, "store", "there is no plugin instance \"%s\"", options->store);
+	} else if (plugin->opened != NULL &&
+		   plugin_module_service(plugin->opened, AVOCET_SERVICE_STORE) == NULL) {
+		conf_fail(conf, node, "store", "%s (module %s) does not store", plugin->name,
+		    plugin->module);
+	}
+}
+
+struct avocet_self *
+broker_plugins_store(const struct broker_options *options)
+{
+	return find_plugin(options, options->store)->instance;
+}
+
 void
 broker_plugins_bind(struct conf *conf, struct broker_options *options)
 {
@@ -189,6 +217,7 @@ broker_plugins_bind(struct conf *conf, struct broker_options *options)
 	for (size_t i = 0; i < options->plugins.count; i++) {
 		bind_plugin(conf, options, i);
 	}
+	check_store(conf, options);
 	for (size_t i = 0; i < options->chains.count; i++) {
 		const struct conf_list *lists[CHAINS] = {
 		    &chains[i].authenticate, &chains[i].authorize, &chains[i].intercept};
@@ -440,6 +469,14 @@ broker_plugins_prepare(struct broker *broker, struct conf *conf, struct broker_o
 			plugin_house_abort(plugins->house);
 			return ERR_INVALID;
 		}
+	}
+	if (broker->is_ready && options->store != NULL &&
+	    !plugin_engine_is_pinned(broker_plugins_store(options))) {
+		(void)snprintf(why, why_size,
+		    "what the store %s is made of cannot change while the broker runs; restart it",
+		    options->store);
+		plugin_house_abort(plugins->house);
+		return ERR_INVALID;
 	}
 	plugins->next = make_sets(plugins, conf, options);
 	return 0;

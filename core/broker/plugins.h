@@ -35,6 +35,8 @@ void broker_plugins_fini(struct broker *broker);
  * ERR_INVALID with a sentence; then nothing has changed. */
 int broker_plugins_prepare(struct broker *broker, struct conf *conf, struct broker_options *options,
     char *why, size_t why_size);
+/* Of bound options that name a store: its instance, NULL until it was prepared. */
+struct avocet_self *broker_plugins_store(const struct broker_options *options);
 void broker_plugins_commit(struct broker *broker, struct broker_options *options);
 
 /* Any thread: whom the will of a client of this listener is asked about, with a reference. */

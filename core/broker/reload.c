@@ -180,6 +180,9 @@ commit(struct broker *broker, struct preparation *new)
 	broker_house_set_limits(broker->house, &options->limits,
 	    broker_options_max_memory(options, broker->memory),
 	    broker_options_max_transit(options, broker->memory));
+	if (broker->house->store != NULL) {
+		store_set_interval(broker->house->store, options->durability.interval_ms);
+	}
 	broker_sys_set_interval(&broker->sys, options->broker.sys_interval_ms);
 	if (broker_doors_start(broker) != 0) {
 		log_error("a new listener does not accept connections: no memory");

@@ -154,6 +154,15 @@ parse(struct cmd_line *line, int argc, char **argv)
 	return line->password_file == NULL || !line->has_stdin;
 }
 
+/* `store CHECK` is the broker's, `store CHECK FILE` a file's; a backup has one word more. */
+static bool
+is_of_running_store(const struct cmd_line *line)
+{
+	size_t own = line->count > 1 && strcmp(line->words[1], "backup") == 0 ? 3 : 2;
+
+	return line->count >= 2 && strcmp(line->words[0], "store") == 0 && line->count <= own;
+}
+
 static int
 run(const struct cmd_line *line)
 {
@@ -176,7 +185,7 @@ run(const struct cmd_line *line)
 	if (strcmp(first, "plugin") == 0) {
 		return cmd_plugin(line);
 	}
-	if (cmd_ask_knows(first)) {
+	if (cmd_ask_knows(first) || is_of_running_store(line)) {
 		return cmd_ask(line);
 	}
 	return first[0] == '\0' || first[0] == '-' ? fail_usage() : cmd_tool(line);

@@ -99,6 +99,8 @@ plugin_instance_new(
 	    plugin_module_service(module, AVOCET_SERVICE_INTERCEPTOR));
 	copy_table(&self->observer, sizeof(self->observer),
 	    plugin_module_service(module, AVOCET_SERVICE_OBSERVER));
+	copy_table(
+	    &self->store, sizeof(self->store), plugin_module_service(module, AVOCET_SERVICE_STORE));
 	lock_init(&self->lock);
 	lock_init(&self->era_lock);
 	list_init(&self->eras);

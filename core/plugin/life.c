@@ -216,8 +216,12 @@ finish_stop(struct plugin_house *house)
 	struct plugin_start *wait = house->start;
 
 	list_each (link, &house->instances) {
-		tell_unanswered(list_item(link, struct avocet_self, link));
-		plugin_stop(list_item(link, struct avocet_self, link));
+		struct avocet_self *self = list_item(link, struct avocet_self, link);
+
+		tell_unanswered(self);
+		if (!atomic_load(&self->is_pinned)) {
+			plugin_stop(self);
+		}
 	}
 	list_each (link, &house->going) {
 		plugin_stop(list_item(link, struct avocet_self, link));

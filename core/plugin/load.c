@@ -7,6 +7,7 @@
 #include "plugin/load.h"
 
 #include <avocet/avocet_plugin.h>
+#include <avocet/avocet_store.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ judge_exports(const char *path, const struct plugin_exports *exports, char *why,
 
 static const char *const known_services[] = {AVOCET_SERVICE_AUTHENTICATOR,
     AVOCET_SERVICE_AUTHORIZER, AVOCET_SERVICE_INTERCEPTOR, AVOCET_SERVICE_OBSERVER,
-    AVOCET_SERVICE_TOOL, NULL};
+    AVOCET_SERVICE_STORE, AVOCET_SERVICE_TOOL, NULL};
 
 static bool
 is_known_service(const char *id)
@@ -121,6 +122,12 @@ judge_vtable(const avocet_service *service)
 		const avocet_observer *table = vtable;
 
 		return AVOCET_HAS(table, event) && table->exec <= AVOCET_EXEC_INLINE;
+	}
+	if (strcmp(service->id, AVOCET_SERVICE_STORE) == 0) {
+		const avocet_store *table = vtable;
+
+		return AVOCET_HAS(table, close) && table->open != NULL && table->load != NULL &&
+		       table->commit != NULL;
 	}
 	if (strcmp(service->id, AVOCET_SERVICE_TOOL) == 0) {
 		const avocet_tool *table = vtable;

@@ -3,6 +3,7 @@
 #include <avocet/avocet_admin.h>
 #include <avocet/avocet_kv.h>
 #include <avocet/avocet_metrics.h>
+#include <avocet/avocet_store.h>
 #include <stdio.h>
 
 #include "base/log.h"
@@ -18,6 +19,7 @@ const struct plugin_interface plugin_interfaces[] = {
     {AVOCET_HOST_KV, &plugin_kv_api},
     {AVOCET_HOST_METRICS, &plugin_metrics_api},
     {AVOCET_HOST_RUNTIME, &plugin_runtime_api},
+    {AVOCET_HOST_STORE, &plugin_store_api},
     {NULL, NULL},
 };
 
@@ -113,6 +115,13 @@ host_fail(avocet_self *self, const char *text)
 	give_news(self, AVOCET_E_INTERNAL, text);
 }
 
+/* The broker's worker of this name blocks. */
+static bool
+is_store(const struct context *context)
+{
+	return strcmp(worker_name(context->worker), "store") == 0;
+}
+
 static uint32_t
 host_thread(uint32_t *index_out)
 {
@@ -125,6 +134,7 @@ host_thread(uint32_t *index_out)
 	}
 	return index == UINT32_MAX ? AVOCET_THREAD_FOREIGN
 	       : index == 0        ? AVOCET_THREAD_MAIN
+	       : is_store(context) ? AVOCET_THREAD_STORE
 				   : AVOCET_THREAD_WORKER;
 }
 

@@ -7,6 +7,7 @@
 #include <avocet/avocet_message.h>
 #include <avocet/avocet_plugin.h>
 #include <avocet/avocet_runtime.h>
+#include <avocet/avocet_store.h>
 #include <stdatomic.h>
 
 #include "base/cond.h"
@@ -110,6 +111,10 @@ struct avocet_self {
 	avocet_authorizer authorizer;
 	avocet_interceptor interceptor;
 	avocet_observer observer;
+	avocet_store store;
+	_Atomic bool is_pinned; /* it is the store's engine */
+	void (*engine_wake)(void *arg);
+	void *engine_arg;
 	struct plugin_ear *ear; /* of an observer that may block; NULL: it is told at once */
 
 	/* What chains that are built from now on see. */
@@ -441,6 +446,7 @@ void plugin_view_draft(const struct msg_draft *draft, avocet_msg *msg);
 
 /* --- kv.c --- */
 extern const struct avocet_kv_api plugin_kv_api;
+extern const struct avocet_store_api plugin_store_api;
 /* Main, after stop(). False: the disk hangs. */
 bool plugin_kv_end(struct avocet_self *self);
 void plugin_kv_fini(struct avocet_self *self);

@@ -43,6 +43,7 @@ run_question(struct worker *worker, struct mail *mail)
 
 	(void)worker;
 	drain->asked = true;
+	store_hurry(drain->store);
 	store_drain_check(drain->store);
 }
 

@@ -54,25 +54,27 @@ struct store_op {
 	struct bytes rec;
 };
 
-enum store_result { STORE_OK, STORE_FULL, STORE_IO };
+/* LOW: it is done and durable, but there is little room: nothing new should be let in. */
+enum store_result { STORE_OK, STORE_LOW, STORE_FULL, STORE_IO };
 
 struct store_engine;
 struct store_load_ops;
 
 struct store_engine_ops {
-	/* All or none; after anything but OK the same operations come again, in a cut of the same
-	 * or a larger size. */
-	enum store_result (*commit)(
-	    struct store_engine *engine, const struct store_op *const *ops, size_t count);
+	/* All or none; after FULL and IO, for which `why` gets a sentence, the same operations come
+	 * again, in a cut of the same or a larger size. Without operations: could it? */
+	enum store_result (*commit)(struct store_engine *engine, const struct store_op *const *ops,
+	    size_t count, char *why, size_t why_size);
 	int (*load)(struct store_engine *engine, const struct store_load_ops *ops, void *arg,
 	    char *why, size_t why_size);
-	/* A moment without work, or after a failure: milliseconds until it wants to be called
-	 * again, < 0: not. */
-	int64_t (*idle)(struct store_engine *engine);
+	/* A moment without work, or after a failure, or when store_ask_idle was called; busy:
+	 * operations wait. Milliseconds until it wants to be called again, < 0: not. */
+	int64_t (*idle)(struct store_engine *engine, bool busy);
 	/* How long the store shall wait before it commits what is there, ms: 0 for real engines;
 	 * the memory engine commits late by this. */
 	int64_t (*delay)(struct store_engine *engine);
-	void (*free)(struct store_engine *engine);
+	/* clean: all that was handed over is durable. */
+	void (*free)(struct store_engine *engine, bool clean);
 };
 
 struct store_engine {

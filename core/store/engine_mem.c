@@ -372,12 +372,15 @@ must_fail(struct engine_mem *mem)
 }
 
 static enum store_result
-mem_commit(struct store_engine *engine, const struct store_op *const *ops, size_t count)
+mem_commit(struct store_engine *engine, const struct store_op *const *ops, size_t count, char *why,
+    size_t why_size)
 {
 	struct engine_mem *mem = (struct engine_mem *)(void *)engine;
 	struct store_disk *disk = mem->disk;
 	enum store_result result = STORE_OK;
 
+	(void)why;
+	(void)why_size;
 	lock_take(&disk->lock);
 	if (must_fail(mem)) {
 		result = draw(mem, 2) == 0 ? STORE_FULL : STORE_IO;
@@ -495,9 +498,10 @@ mem_load(struct store_engine *engine, const struct store_load_ops *ops, void *ar
 /* --- the rest --- */
 
 static int64_t
-mem_idle(struct store_engine *engine)
+mem_idle(struct store_engine *engine, bool busy)
 {
 	(void)engine;
+	(void)busy;
 	return -1;
 }
 
@@ -511,10 +515,11 @@ mem_delay(struct store_engine *engine)
 }
 
 static void
-mem_free_engine(struct store_engine *engine)
+mem_free_engine(struct store_engine *engine, bool clean)
 {
 	struct engine_mem *mem = (struct engine_mem *)(void *)engine;
 
+	(void)clean;
 	mem_free(&mem);
 }
 

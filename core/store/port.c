@@ -87,7 +87,9 @@ store_is_durable(const struct store_port *port, uint64_t ticket)
 static bool
 wait_for(struct store_port *port, uint64_t ticket)
 {
-	(void)atomic_exchange(&port->waits_set, true);
+	if (!atomic_exchange(&port->waits_set, true)) {
+		store_hurry(port->store);
+	}
 	return ticket <= atomic_load(&port->durable);
 }
 

@@ -3,11 +3,13 @@
  * The store's thread. It is woken by one mail, which is under way at most once; takes the list;
  * puts chunks into the cut up to a cap, whole ones; lets the engine commit; publishes; and if more
  * is there wakes itself again, so that a slow disk makes large cuts and a fast one small ones,
- * without a timer.
+ * without a timer. While nobody waits for what is there, it may lie for an interval: then more of
+ * it falls away, and a quiet broker writes less often.
  *
  * When a commit fails, the store is failing: the cut stays, takes in all that comes (and so shrinks
  * it to the newest of each thing), and is tried again each second. Nothing of it was or will be
- * answered negatively. The first commit that succeeds ends the state.
+ * answered negatively. The first commit that succeeds ends the state. An engine with little room
+ * left commits and says so: then what is there goes on as usual, and nothing new is let in.
  */
 #include "store/store.h"
 
@@ -21,6 +23,7 @@ enum {
 	CUT_MAX_RECORDS = 4000, /* then it takes no further chunk; one commit stays short */
 	CUT_MAX_BYTES = 4 << 20,
 	RETRY_MS = 1000,
+	MAX_WHY = 256,
 };
 
 /* --- chunks --- */
@@ -67,6 +70,27 @@ wake(struct store *store)
 	if (!atomic_exchange(&store->waking, true)) {
 		mail_post(store->worker, &store->wake);
 	}
+}
+
+void
+store_hurry(struct store *store)
+{
+	if (atomic_load_explicit(&store->interval_ms, memory_order_relaxed) != 0) {
+		wake(store);
+	}
+}
+
+void
+store_set_interval(struct store *store, int64_t ms)
+{
+	atomic_store(&store->interval_ms, ms);
+}
+
+void
+store_ask_idle(struct store *store)
+{
+	atomic_store(&store->wants_idle, true);
+	wake(store);
 }
 
 void
@@ -142,18 +166,18 @@ tell_all(struct store *store)
 }
 
 static void
-set_failing(struct store *store, enum store_result result)
+set_failing(struct store *store, enum store_result result, const char *why)
 {
 	counter_add(COUNTER_STORE_FAILURES, 1);
 	if (!atomic_load(&store->failing)) {
 		atomic_store(&store->failing, true);
-		log_error("The store fails (%s). What needs it is refused or waits; trying again "
+		log_error("The store fails: %s. What needs it is refused or waits; trying again "
 			  "each second.",
-		    result == STORE_FULL ? "it is full" : "input/output error");
+		    why[0] != '\0'       ? why
+		    : result == STORE_IO ? "input/output error"
+					 : "it is full");
 		tell_all(store);
 	}
-	fill_cut(store, true);
-	store_cut_trim(&store->cut);
 	timer_set(store->worker, &store->retry_timer, context_current->mono_ms + RETRY_MS);
 }
 
@@ -162,6 +186,7 @@ set_well(struct store *store)
 {
 	if (atomic_load(&store->failing)) {
 		atomic_store(&store->failing, false);
+		timer_clear(store->worker, &store->retry_timer);
 		log_info("The store works again.");
 		tell_all(store);
 	}
@@ -179,40 +204,34 @@ publish(struct store *store)
 	}
 }
 
-/* A cut of which nothing is left needs no disk. */
+/* A cut of which nothing is left needs no disk, but while it fails the engine is asked. */
 static enum store_result
-attempt(struct store *store)
+attempt(struct store *store, char *why)
 {
 	size_t count = store_cut_assemble(&store->cut);
 	enum store_result result;
 
-	if (count == 0) {
+	if (count == 0 && !atomic_load(&store->failing)) {
 		return STORE_OK;
 	}
-	counter_add(COUNTER_STORE_COMMITS, 1);
+	counter_add(COUNTER_STORE_COMMITS, count != 0);
 	epoch_leave(store->worker);
-	result = store->engine->ops->commit(store->engine, store->cut.ops.items, count);
+	result =
+	    store->engine->ops->commit(store->engine, store->cut.ops.items, count, why, MAX_WHY);
 	epoch_return(store->worker);
 	return result;
 }
 
-/* What it has to do beside; ms until it wants that again, negative: never. */
-static int64_t
-let_idle(struct store *store)
+/* What it has to do beside. */
+static void
+be_idle(struct store *store, bool busy)
 {
 	int64_t ms;
 
+	atomic_store(&store->wants_idle, false);
 	epoch_leave(store->worker);
-	ms = store->engine->ops->idle(store->engine);
+	ms = store->engine->ops->idle(store->engine, busy);
 	epoch_return(store->worker);
-	return ms;
-}
-
-static void
-be_idle(struct store *store)
-{
-	int64_t ms = let_idle(store);
-
 	if (ms >= 0) {
 		timer_set(store->worker, &store->idle_timer, context_current->mono_ms + ms);
 	} else {
@@ -220,44 +239,95 @@ be_idle(struct store *store)
 	}
 }
 
+/* All that comes joins what failed, and so replaces it where it can. */
+static void
+hold(struct store *store)
+{
+	fill_cut(store, true);
+	store_cut_trim(&store->cut);
+}
+
+static bool
+is_stuck(const struct store *store)
+{
+	return atomic_load(&store->failing) && !store->is_low;
+}
+
 static void
 commit(struct store *store)
 {
-	bool was_failing = atomic_load(&store->failing);
 	enum store_result result;
+	char why[MAX_WHY] = "";
 
-	fill_cut(store, was_failing);
-	result = attempt(store);
+	store->is_lazy = false;
+	fill_cut(store, is_stuck(store));
+	result = attempt(store, why);
+	store->is_low = result == STORE_LOW;
 	if (result != STORE_OK) {
-		set_failing(store, result);
+		set_failing(store, result, why);
+	} else {
+		set_well(store);
+	}
+	if (is_stuck(store)) {
+		hold(store);
 		return;
 	}
-	set_well(store);
 	publish(store);
 	if (store_has_work(store)) {
+		if (atomic_load_explicit(&store->wants_idle, memory_order_relaxed)) {
+			be_idle(store, true);
+		}
 		wake(store);
 		return;
 	}
-	be_idle(store);
+	be_idle(store, false);
 	store_drain_check(store);
 }
 
 /* --- when --- */
 
+/* Somebody waits, or there is much. */
+static bool
+is_urgent(struct store *store)
+{
+	if (store->drain.asked || atomic_load(&store->failing) ||
+	    atomic_load_explicit(&store->pending, memory_order_relaxed) >= CUT_MAX_BYTES) {
+		return true;
+	}
+	for (size_t i = 0; i < store->ports.count; i++) {
+		if (atomic_load(&store->ports.items[i]->waits_set)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* ms that what is there may lie; 0: not at all. */
+static int64_t
+find_delay(struct store *store)
+{
+	int64_t interval_ms = atomic_load_explicit(&store->interval_ms, memory_order_relaxed);
+	int64_t delay = store->engine->ops->delay(store->engine);
+
+	store->is_lazy = delay == 0 && interval_ms != 0 && !is_urgent(store);
+	return store->is_lazy ? interval_ms : delay;
+}
+
 static void
 work(struct store *store)
 {
+	bool is_set = timer_is_set(&store->commit_timer);
 	int64_t delay;
 
-	if (atomic_load(&store->failing)) {
-		fill_cut(store, true);
-		store_cut_trim(&store->cut);
+	if (is_stuck(store)) {
+		hold(store);
 		return;
 	}
-	if (timer_is_set(&store->commit_timer) || !store_has_work(store)) {
+	if ((is_set && !(store->is_lazy && is_urgent(store))) || !store_has_work(store)) {
 		return;
 	}
-	delay = store->engine->ops->delay(store->engine);
+	timer_clear(store->worker, &store->commit_timer);
+	delay = find_delay(store);
 	if (delay > 0) {
 		timer_set(store->worker, &store->commit_timer, context_current->mono_ms + delay);
 	} else {
@@ -273,6 +343,9 @@ run_wake(struct worker *worker, struct mail *mail)
 	(void)worker;
 	(void)atomic_exchange(&store->waking, false);
 	work(store);
+	if (atomic_load(&store->wants_idle)) {
+		be_idle(store, store_has_work(store));
+	}
 }
 
 static void
@@ -289,7 +362,7 @@ on_retry_timer(struct worker *worker, struct timer *timer)
 	struct store *store = list_item(timer, struct store, retry_timer);
 
 	(void)worker;
-	(void)let_idle(store);
+	be_idle(store, true);
 	commit(store);
 }
 
@@ -299,8 +372,8 @@ on_idle_timer(struct worker *worker, struct timer *timer)
 	struct store *store = list_item(timer, struct store, idle_timer);
 
 	(void)worker;
-	if (!atomic_load(&store->failing) && !store_has_work(store)) {
-		be_idle(store);
+	if (!is_stuck(store)) {
+		be_idle(store, store_has_work(store));
 	}
 }
 
@@ -371,6 +444,7 @@ void
 store_free(struct store **store)
 {
 	struct store *gone = *store;
+	bool is_clean;
 
 	*store = NULL;
 	if (gone == NULL) {
@@ -384,11 +458,12 @@ store_free(struct store **store)
 
 		msg_unref(&msg);
 	}
+	is_clean = !store_has_work(gone) && !atomic_load(&gone->failing);
 	free_chunks(&gone->list);
 	free_chunks(&gone->backlog);
 	store_cut_fini(&gone->cut);
 	if (gone->engine != NULL) {
-		gone->engine->ops->free(gone->engine);
+		gone->engine->ops->free(gone->engine, is_clean);
 	}
 	vec_fini(&gone->ports);
 	vec_fini(&gone->orphans);

@@ -37,6 +37,13 @@ struct store *store_new(struct store_engine *engine, struct worker *worker);
 /* After loop_join. */
 void store_free(struct store **store);
 
+/* Any thread: how long what nobody waits for may lie until it is committed, ms; 0, which holds
+ * until it is said: it is committed at once. */
+void store_set_interval(struct store *store, int64_t ms);
+
+/* Any thread: lets the engine's idle() run soon, even while there is work. */
+void store_ask_idle(struct store *store);
+
 /* Before loop_start, for each worker that writes: hooks itself into the worker's phase STORE. Lives
  * as long as the store. */
 struct store_port *store_add_port(struct store *store, struct worker *worker);

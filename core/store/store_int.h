@@ -42,11 +42,15 @@ struct store {
 	struct mail wake;
 	_Atomic uint64_t pending; /* cost of what was handed over and is not durable */
 	_Atomic bool failing;
+	_Atomic bool wants_idle;
+	_Atomic int64_t interval_ms;
 
 	/* Store's thread. */
 	struct store_chunks backlog; /* taken from the list, and not in the cut yet */
 	struct store_cut cut;
-	struct timer commit_timer; /* an engine that commits late */
+	struct timer commit_timer; /* an engine that commits late, or nobody waits */
+	bool is_lazy;              /* commit_timer is set because nobody waits */
+	bool is_low;               /* failing, but what there is can be committed */
 	struct timer retry_timer;
 	struct timer idle_timer;
 
@@ -55,6 +59,9 @@ struct store {
 
 /* Any thread: appends a closed chunk to the list and wakes the store. */
 void store_hand_over(struct store *store, struct store_chunk *chunk);
+
+/* Any thread: somebody waits now. */
+void store_hurry(struct store *store);
 
 /* Store's thread: nothing waits any more; says so to who drains. */
 void store_drain_check(struct store *store);

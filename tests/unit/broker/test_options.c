@@ -275,10 +275,6 @@ what_is_not_built_is_refused_at_its_place(void **state)
 {
 	(void)state;
 	assert_errors("links: {x: {}}", "a:1:9: links.x: links are not built into this version\n");
-	assert_errors("store: db", "a:1:8: store: a store is not built into this version\n");
-	assert_errors("durability: {interval: 1s}",
-	    "a:1:24: durability.interval: commits at an interval are not built into this "
-	    "version\n");
 }
 
 static void
@@ -293,6 +289,10 @@ plugins_and_chains_must_name_what_is_there(void **state)
 	    "a:1:32: chains.default.authorize[0]: there is no plugin instance \"rules\"\n");
 	assert_errors("chains: {x: {intercept: [{use: y, control: required}]}}",
 	    "a:1:26: chains.x.intercept[0]: there is no plugin instance \"y\"\n");
+	assert_errors("store: db", "a:1:8: store: there is no plugin instance \"db\"\n");
+	assert_errors("listeners: [{durability: {interval: 1s}}]",
+	    "a:1:37: listeners[0].durability.interval: counts for the broker as a whole: set it in "
+	    "the durability of all\n");
 	assert_errors("listeners: [{authenticate: [users]}]",
 	    "a:1:29: listeners[0].authenticate[0]: there is no plugin instance \"users\"\n");
 }

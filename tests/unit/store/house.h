@@ -108,14 +108,17 @@ struct spy {
 	struct buf said;
 	unsigned commits;
 	unsigned idles;
+	unsigned busy_idles;
 	size_t last_count;
 	bool fails;
+	bool is_low;
 	int64_t delay_ms;
 	int64_t idle_ms;
 };
 
 static inline enum store_result
-spy_commit(struct store_engine *engine, const struct store_op *const *ops, size_t count)
+spy_commit(struct store_engine *engine, const struct store_op *const *ops, size_t count, char *why,
+    size_t why_size)
 {
 	static const char *const names[] = {[STORE_SESSION_PUT] = "session+",
 	    [STORE_SESSION_DEL] = "session-",
@@ -136,6 +139,8 @@ spy_commit(struct store_engine *engine, const struct store_op *const *ops, size_
 	    [STORE_MSG_DEL] = "msg-"};
 	struct spy *spy = (struct spy *)(void *)engine;
 
+	(void)why;
+	(void)why_size;
 	spy->commits++;
 	spy->last_count = count;
 	if (spy->fails) {
@@ -159,7 +164,7 @@ spy_commit(struct store_engine *engine, const struct store_op *const *ops, size_
 		buf_printf(&spy->said, "%s%u ", names[op->kind], (unsigned)id);
 	}
 	buf_append_text(&spy->said, "| ");
-	return STORE_OK;
+	return spy->is_low ? STORE_LOW : STORE_OK;
 }
 
 static inline int
@@ -175,10 +180,11 @@ spy_load(struct store_engine *engine, const struct store_load_ops *ops, void *ar
 }
 
 static inline int64_t
-spy_idle(struct store_engine *engine)
+spy_idle(struct store_engine *engine, bool busy)
 {
 	struct spy *spy = (struct spy *)(void *)engine;
 
+	spy->busy_idles += busy;
 	spy->idles++;
 	return spy->idle_ms;
 }
@@ -190,8 +196,9 @@ spy_delay(struct store_engine *engine)
 }
 
 static inline void
-spy_free(struct store_engine *engine)
+spy_free(struct store_engine *engine, bool clean)
 {
+	(void)clean;
 	buf_fini(&((struct spy *)(void *)engine)->said);
 }
 

@@ -373,6 +373,103 @@ draining_ends_at_its_deadline(void **state)
 	assert_int_equal(drained, 0);
 }
 
+static void
+what_nobody_waits_for_may_lie_for_the_interval(void **state)
+{
+	struct waiter waiter;
+	uint64_t ticket;
+
+	(void)state;
+	order_count = 0;
+	store_set_interval(house.store, 200);
+	(void)put(0, 1);
+	sim_advance(house.loop, 150);
+	assert_int_equal(spy.commits, 0);
+	(void)put(1, 2);
+	sim_advance(house.loop, 100);
+	assert_int_equal(spy.commits, 1);
+	assert_int_equal(spy.last_count, 2);
+
+	/* Somebody waits: at once, with what lay there. */
+	(void)put(0, 3);
+	house_settle(&house);
+	assert_int_equal(spy.commits, 1);
+	ticket = put(1, 4);
+	wait_for(&waiter, 1, 1, ticket);
+	house_settle(&house);
+	assert_int_equal(spy.commits, 2);
+	assert_int_equal(spy.last_count, 2);
+	assert_int_equal(order_count, 1);
+
+	/* The timer of what went with it does not fire into the next one. */
+	(void)put(0, 5);
+	sim_advance(house.loop, 190);
+	assert_int_equal(spy.commits, 2);
+	sim_advance(house.loop, 20);
+	assert_int_equal(spy.commits, 3);
+
+	/* So does who drains, and nobody waits for what is there already. */
+	(void)put(0, 6);
+	drain(1000);
+	house_settle(&house);
+	assert_int_equal(drained, 1);
+	assert_int_equal(spy.commits, 4);
+	store_set_interval(house.store, 0);
+	(void)put(0, 7);
+	house_settle(&house);
+	assert_int_equal(spy.commits, 5);
+}
+
+static void
+an_engine_with_little_room_goes_on_but_takes_nothing_new(void **state)
+{
+	uint64_t ticket;
+
+	(void)state;
+	spy.is_low = true;
+	ticket = put(0, 1);
+	house_settle(&house);
+	assert_true(store_is_durable(house.ports[0], ticket));
+	assert_true(store_is_failing(house.ports[0]));
+	ticket = put(1, 2);
+	house_settle(&house);
+	assert_true(store_is_durable(house.ports[1], ticket));
+	assert_true(store_is_failing(house.ports[0]));
+	spy.is_low = false;
+	assert_int_equal(spy.commits, 2);
+	sim_advance(house.loop, 1100); /* it is asked, though there is nothing to write */
+	assert_int_equal(spy.commits, 3);
+	assert_int_equal(spy.last_count, 0);
+	assert_false(store_is_failing(house.ports[0]));
+	sim_advance(house.loop, 5000);
+	assert_int_equal(spy.commits, 3);
+}
+
+static void
+the_engine_is_idle_when_it_asks_for_it(void **state)
+{
+	unsigned before = spy.idles;
+
+	(void)state;
+	store_ask_idle(house.store);
+	house_settle(&house);
+	assert_int_equal(spy.idles, before + 1);
+	assert_int_equal(spy.busy_idles, 0);
+	spy.idle_ms = 10;
+	store_ask_idle(house.store);
+	sim_advance(house.loop, 35);
+	assert_int_equal(spy.idles, before + 5);
+	spy.idle_ms = -1;
+	sim_advance(house.loop, 35);
+	assert_int_equal(spy.idles, before + 6);
+	spy.delay_ms = 20;
+	(void)put(0, 1);
+	house_settle(&house);
+	store_ask_idle(house.store);
+	house_settle(&house);
+	assert_int_equal(spy.busy_idles, 1);
+}
+
 /* --- the null engine, ids --- */
 
 static void
@@ -438,6 +535,9 @@ main(void)
 	    CASE(a_message_counts_once_for_all_its_rows),
 	    CASE(draining_ends_when_all_is_durable),
 	    CASE(draining_ends_at_its_deadline),
+	    CASE(what_nobody_waits_for_may_lie_for_the_interval),
+	    CASE(an_engine_with_little_room_goes_on_but_takes_nothing_new),
+	    CASE(the_engine_is_idle_when_it_asks_for_it),
 	    cmocka_unit_test(the_null_engine_stores_nothing),
 	    cmocka_unit_test(ids_rise_and_are_never_drawn_twice),
 	};

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A damaged file: it is set aside under another name, never deleted, and what can be read of it is
+ * copied to a new one. Rows are read forwards until the damage, then from behind it: in tables by
+ * number, by jumping over it with growing steps; in the others, from the end backwards.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "db.h"
+
+enum { MAX_SQL = 400, MAX_JUMPS = 200, BATCH = 2000 };
+
+struct table {
+	const char *name, *columns, *key; /* key: of tables by number; NULL: another */
+	const char *order;
+	int count; /* of columns */
+};
+
+static const struct table tables[] = {
+    {"session", "sid, client_id, rec", "sid", NULL, 3},
+    {"sub", "sid, filter, rec", NULL, "sid, filter", 3},
+    {"cursor", "sid, filter", NULL, "sid, filter", 2},
+    {"message", "mid, expires_at, topic, payload, rec", "mid", NULL, 5},
+    {"queue", "qid, sid, mid, state, pid, rec", "qid", NULL, 6},
+    {"recv", "sid, pid", NULL, "sid, pid", 2},
+    {"retained", "topic, mid, version", NULL, "topic", 3},
+    {"will", "sid, topic, payload, rec", "sid", NULL, 4},
+};
+
+struct salvage {
+	struct db *db; /* the new file */
+	sqlite3 *old;
+	int64_t copied;
+	int64_t gaps;
+	int in_batch;
+	bool failed; /* the new file cannot be written */
+};
+
+static bool
+begin(struct salvage *salvage)
+{
+	if (salvage->in_batch == 0) {
+		salvage->failed = salvage->failed || !db_run(salvage->db, "BEGIN IMMEDIATE");
+	} else if (salvage->in_batch >= BATCH) {
+		salvage->in_batch = 0;
+		salvage->failed =
+		    salvage->failed || !db_run(salvage->db, "COMMIT; BEGIN IMMEDIATE");
+	}
+	salvage->in_batch++;
+	return !salvage->failed;
+}
+
+static void
+copy_row(struct salvage *salvage, sqlite3_stmt *from, sqlite3_stmt *into, int count)
+{
+	if (!begin(salvage)) {
+		return;
+	}
+	for (int i = 0; i < count; i++) {
+		(void)sqlite3_bind_value(into, i + 1, sqlite3_column_value(from, i));
+	}
+	/* What a damaged page made of a row may break a rule of the table; then it is no row. */
+	switch (sqlite3_step(into) & 0xff) {
+	case SQLITE_DONE:
+		salvage->copied += sqlite3_changes(salvage->db->handle) != 0;
+		break;
+	case SQLITE_CONSTRAINT:
+	case SQLITE_MISMATCH:
+		break;
+	default:
+		salvage->failed = true;
+	}
+	(void)sqlite3_reset(into);
+}
+
+/* One direction, from `after` on (tables by number). Returns true when it came to the end; *last is
+ * the number of the last row. */
+static bool
+copy_range(struct salvage *salvage, const struct table *table, sqlite3_stmt *into, bool backwards,
+    sqlite3_int64 after, sqlite3_int64 *last)
+{
+	sqlite3_stmt *from = NULL;
+	char sql[MAX_SQL];
+	int code;
+
+	if (table->key != NULL) {
+		(void)snprintf(sql, sizeof(sql),
+		    "SELECT %s FROM %s WHERE %s > %" PRId64 " ORDER BY %s", table->columns,
+		    table->name, table->key, (int64_t)after, table->key);
+	} else if (!backwards) {
+		(void)snprintf(sql, sizeof(sql), "SELECT %s FROM %s ORDER BY %s", table->columns,
+		    table->name, table->order);
+	} else {
+		/* "sid, filter" backwards is "sid DESC, filter DESC". */
+		const char *comma = strchr(table->order, ',');
+		int len = comma != NULL ? (int)(comma - table->order) : (int)strlen(table->order);
+
+		(void)snprintf(sql, sizeof(sql), "SELECT %s FROM %s ORDER BY %.*s DESC%s%s",
+		    table->columns, table->name, len, table->order, comma != NULL ? comma : "",
+		    comma != NULL ? " DESC" : "");
+	}
+	code = sqlite3_prepare_v2(salvage->old, sql, -1, &from, NULL);
+	while (code == SQLITE_OK || code == SQLITE_ROW) {
+		code = sqlite3_step(from);
+		if (code == SQLITE_ROW) {
+			*last = sqlite3_column_int64(from, 0);
+			copy_row(salvage, from, into, table->count);
+			if (salvage->failed) {
+				break;
+			}
+		}
+	}
+	(void)sqlite3_finalize(from);
+	return code == SQLITE_DONE;
+}
+
+/* Jumps over what cannot be read, further each time that it is still there. */
+static void
+copy_numbered(struct salvage *salvage, const struct table *table, sqlite3_stmt *into)
+{
+	sqlite3_int64 after = 0, last = 0, jump = 1;
+
+	for (int i = 0; i < MAX_JUMPS && !salvage->failed; i++) {
+		if (copy_range(salvage, table, into, false, after, &last)) {
+			return;
+		}
+		jump = last > after ? 1 : jump * 2;
+		salvage->gaps += last > after || i == 0;
+		after = (last > after ? last : after);
+		if (jump > INT64_MAX - after) {
+			return;
+		}
+		after += jump;
+		last = after;
+	}
+}
+
+static void
+copy_table(struct salvage *salvage, const struct table *table)
+{
+	static const char *const holders[] = {
+	    "", "?1", "?1,?2", "?1,?2,?3", "?1,?2,?3,?4", "?1,?2,?3,?4,?5", "?1,?2,?3,?4,?5,?6"};
+	sqlite3_stmt *into = NULL;
+	sqlite3_int64 last = 0;
+	char sql[MAX_SQL];
+
+	salvage->copied = salvage->gaps = 0;
+	(void)snprintf(sql, sizeof(sql), "INSERT OR IGNORE INTO %s (%s) VALUES (%s)", table->name,
+	    table->columns, holders[table->count]);
+	if (sqlite3_prepare_v2(salvage->db->handle, sql, -1, &into, NULL) != SQLITE_OK) {
+		salvage->failed = true;
+		return;
+	}
+	if (table->key != NULL) {
+		copy_numbered(salvage, table, into);
+	} else if (!copy_range(salvage, table, into, false, 0, &last) && !salvage->failed) {
+		salvage->gaps++;
+		(void)copy_range(salvage, table, into, true, 0, &last);
+	}
+	(void)sqlite3_finalize(into);
+	db_sayf(salvage->db, salvage->gaps != 0 ? AVOCET_LOG_ERROR : AVOCET_LOG_INFO,
+	    "salvage: table %s: %lld rows copied%s", table->name, (long long)salvage->copied,
+	    salvage->gaps != 0 ? ", others cannot be read and are lost" : "");
+}
+
+/* --- the files --- */
+
+static bool
+set_aside(const char *path, const char *aside, const char *suffix)
+{
+	char from[DB_MAX_PATH + 16], to[DB_MAX_PATH + 64];
+
+	(void)snprintf(from, sizeof(from), "%s%s", path, suffix);
+	(void)snprintf(to, sizeof(to), "%s%s", aside, suffix);
+	return rename(from, to) == 0 || (errno == ENOENT && suffix[0] != '\0');
+}
+
+/* PATH.corrupt-20261127T101500Z, and a number behind it if that is taken. */
+static void
+name_aside(const char *path, char aside[DB_MAX_PATH + 48])
+{
+	time_t now = time(NULL);
+	char when[24] = "";
+	struct tm utc;
+
+	if (gmtime_r(&now, &utc) != NULL) {
+		(void)strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &utc);
+	}
+	(void)snprintf(aside, DB_MAX_PATH + 48, "%s.corrupt-%s", path, when);
+	for (int i = 2; access(aside, F_OK) == 0; i++) {
+		(void)snprintf(aside, DB_MAX_PATH + 48, "%s.corrupt-%s-%d", path, when, i);
+	}
+}
+
+static bool
+open_new(struct db *db)
+{
+	return db_connect(db, db->options.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) ==
+		   SQLITE_OK &&
+	       db_run(db, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL") &&
+	       db_configure(db) && db_create(db) && db_sync_folder(db->options.path);
+}
+
+int32_t
+db_salvage(struct db *db, bool copies, char why[DB_MAX_WHY])
+{
+	struct salvage salvage = {.db = db};
+	char aside[DB_MAX_PATH + 48];
+
+	name_aside(db->options.path, aside);
+	if (!set_aside(db->options.path, aside, "") ||
+	    !set_aside(db->options.path, aside, "-wal")) {
+		(void)snprintf(
+		    why, DB_MAX_WHY, "it is damaged and cannot be set aside: %s", strerror(errno));
+		return AVOCET_E_IO;
+	}
+	db_sayf(db, AVOCET_LOG_ERROR, "the damaged file is set aside as %s", aside);
+	if (!open_new(db)) {
+		return db_fail(db, "making a new file", why);
+	}
+	if (!copies) {
+		db_sayf(
+		    db, AVOCET_LOG_ERROR, "%s: starting without what was stored", db->options.path);
+		return AVOCET_OK;
+	}
+	if (sqlite3_open_v2(aside, &salvage.old,
+		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+		NULL) != SQLITE_OK ||
+	    sqlite3_exec(salvage.old,
+		"PRAGMA locking_mode = EXCLUSIVE; SELECT 1 FROM sqlite_schema", NULL, NULL,
+		NULL) != SQLITE_OK) {
+		db_sayf(db, AVOCET_LOG_ERROR, "salvage: nothing can be read: %s",
+		    salvage.old != NULL ? sqlite3_errmsg(salvage.old) : "no memory");
+	}
+	/* It stays as it was found, its log too. */
+	(void)sqlite3_db_config(salvage.old, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !salvage.failed; i++) {
+		copy_table(&salvage, &tables[i]);
+	}
+	if (salvage.in_batch != 0 && !salvage.failed) {
+		salvage.failed = !db_run(db, "COMMIT");
+	}
+	(void)sqlite3_close_v2(salvage.old);
+	return salvage.failed ? db_fail(db, "copying what can be read", why) : AVOCET_OK;
+}
