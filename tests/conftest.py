@@ -117,7 +117,8 @@ def need(program):
 class Broker:
     """A running broker: its ports, its log, and the clients that tests opened to it."""
 
-    def __init__(self, folder, config, program, args=(), expected_errors=None):
+    def __init__(self, folder, config, program, args=(), expected_errors=None, env=None):
+        self.env = env or {}
         self.args = [str(one) for one in args]
         self.expected_errors = expected_errors
         self.folder = pathlib.Path(folder)
@@ -134,12 +135,13 @@ class Broker:
     def start(self):
         """Starts it, anew if it was stopped; takes another port if somebody was faster."""
         need(self.program)
+        self.run.mkdir(mode=0o700, exist_ok=True)
         for attempt in range(5):
             self._write_config()
             with open(self.log_file, "ab") as log:
                 self.process = subprocess.Popen([self.program, "-c", str(self.config_file), *self.args],
                                                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                                env=environment(), cwd=self.folder)
+                                                env={**environment(), **self.env}, cwd=self.folder)
             if self._accepts():
                 return
             if self.process.returncode != 3 or attempt == 4:
@@ -225,6 +227,12 @@ class Broker:
     def terminate(self, number=signal.SIGTERM):
         self.process.send_signal(number)
 
+    def crash(self):
+        """kill -9: start() begins anew with what is on disk."""
+        self.process.kill()
+        self.process.wait()
+        self.close_clients()
+
     def wait(self):
         try:
             return self.process.wait(STOP_SECONDS)
@@ -292,14 +300,14 @@ def broker(module_broker):
 
 @pytest.fixture
 def run_broker(request, tmp_path):
-    """run_broker(config={}, test=False, args=(), expected_errors=None): a broker for this test alone.
+    """run_broker(config={}, test=False, args=(), expected_errors=None, env={}): a broker for this test alone.
     args go to the program; lines of level error that match expected_errors are no failure."""
     started = []
 
-    def run(config=None, test=False, args=(), expected_errors=None):
+    def run(config=None, test=False, args=(), expected_errors=None, env=None):
         statements.program(request, "avocet-test" if test else "avocet")
         running = Broker(tmp_path / f"broker{len(started)}", config or {}, TEST_BIN if test else BIN,
-                         args, expected_errors)
+                         args, expected_errors, env)
         started.append(running)
         return running
 
