@@ -129,14 +129,15 @@ copy_numbered(struct salvage *salvage, const struct table *table, sqlite3_stmt *
 		if (copy_range(salvage, table, into, false, after, &last)) {
 			return;
 		}
-		jump = last > after ? 1 : jump * 2;
 		salvage->gaps += last > after || i == 0;
-		after = (last > after ? last : after);
-		if (jump > INT64_MAX - after) {
+		jump = last > after ? 1 : jump;
+		after = last > after ? last : after;
+		if (jump > INT64_MAX / 2 || jump > INT64_MAX - after) {
 			return;
 		}
 		after += jump;
 		last = after;
+		jump *= 2;
 	}
 }
 

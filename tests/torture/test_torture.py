@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few cycles of each kind; torture.py alone runs thousands."""
+
+import random
+
+import pytest
+
+import torture
+
+
+@pytest.mark.skipif(not torture.is_there(), reason="built without persist-sqlite, or no compiler")
+@pytest.mark.parametrize("how, cycles, fsync_ms", (("kill", 25, 0), ("power", 12, 0), ("call", 12, 0), ("mixed", 5, 10)))
+def test_nothing_is_lost_and_nothing_comes_twice(tmp_path, how, cycles, fsync_ms):
+    seed = random.SystemRandom().randrange(1 << 30)
+    run = torture.Torture(tmp_path, how, seed, fsync_ms=fsync_ms)
+    try:
+        run.run(cycles)
+    except BaseException as error:
+        run.broker.process.kill()
+        raise AssertionError(f"seed {seed}, cycle {run.cycle}: {error}\n{run.broker.log()[-3000:]}") from error
