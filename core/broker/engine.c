@@ -34,6 +34,7 @@ struct loading {
 	const struct store_load_ops *ops;
 	void *arg;
 	struct pending_row row;
+	uint64_t last_mid, last_sid, last_qid;
 	uint64_t damaged;
 	char *why;
 	size_t why_size;
@@ -217,6 +218,16 @@ damaged(struct loading *loading)
 	return AVOCET_E_CORRUPT;
 }
 
+/* Ids rise, so none comes twice. */
+static bool
+rises(uint64_t *last, uint64_t id)
+{
+	bool does = id > *last;
+
+	*last = does ? id : *last;
+	return does;
+}
+
 static void
 give_row(struct loading *loading)
 {
@@ -252,8 +263,12 @@ static int32_t
 take_message(struct loading *loading, const avocet_store_op *op)
 {
 	struct msg *msg = NULL;
-	int32_t status = decode(loading, op, bytes_from(op->s[2]), &msg);
+	int32_t status;
 
+	if (!rises(&loading->last_mid, op->a)) {
+		return damaged(loading);
+	}
+	status = decode(loading, op, bytes_from(op->s[2]), &msg);
 	if (status == AVOCET_OK) {
 		loading->ops->message(loading->arg, op->a, msg);
 	}
@@ -286,7 +301,7 @@ take_row(struct loading *loading, const avocet_store_op *op)
 {
 	struct pending_row *row = &loading->row;
 
-	if (op->b == 0 || op->b > INT64_MAX || op->t <= 0) {
+	if (op->b == 0 || op->b > INT64_MAX || op->t <= 0 || !rises(&loading->last_qid, op->a)) {
 		return damaged(loading);
 	}
 	row->is_there = true;
@@ -332,7 +347,9 @@ take_named(struct loading *loading, const avocet_store_op *op)
 {
 	struct bytes name = bytes_from(op->s[0]), rec = bytes_from(op->s[2]);
 
-	if (op->kind == AVOCET_OP_SESSION_PUT ? !is_client_id(name) : !is_filter(name)) {
+	if (op->kind == AVOCET_OP_SESSION_PUT
+		? !is_client_id(name) || !rises(&loading->last_sid, op->a)
+		: !is_filter(name)) {
 		return damaged(loading);
 	}
 	if (op->kind == AVOCET_OP_SESSION_PUT) {

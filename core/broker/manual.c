@@ -18,6 +18,9 @@ static const char example_head[] =
     "# avocet.yaml: every key with its default, commented out. To change one, take the # in front "
     "of\n"
     "# it away (of an entry of a list: also from the line with the dash and the name above it).\n"
+    "# In force is a store, so that sessions and messages outlive the process; sessions that do "
+    "not\n"
+    "# end by themselves are kept for ever, and limits.max_session_expiry: 30d would end them.\n"
     "#\n"
     "# Sizes take KiB, MiB and GiB; durations ms, s, m, h and d. A value may be !env NAME, or\n"
     "# !file PATH. include: conf.d/*.yaml merges other files. `avocet -t` checks, and says what "
@@ -51,10 +54,34 @@ may_stand(struct bytes line)
 	return option != NULL && option->type == CONF_STRUCT;
 }
 
+/* What is in force in the installed file: with it everything outlives the process. */
+static const struct {
+	const char *line, *instead;
+} in_force[] = {
+    {"plugins: []", "plugins:\n  - name: db\n    module: persist-sqlite\n"},
+    {"store: null", "store: db\n"},
+};
+
+static bool
+put_in_force(struct buf *out, struct bytes line)
+{
+	for (size_t i = 0; i < sizeof(in_force) / sizeof(in_force[0]); i++) {
+		if (bytes_equal_text(line, in_force[i].line)) {
+			buf_append_text(out, in_force[i].instead);
+			return true;
+		}
+	}
+	return false;
+}
+
 static void
 put_example_line(struct buf *out, struct bytes line)
 {
 	size_t indent = 0;
+
+	if (put_in_force(out, line)) {
+		return;
+	}
 
 	while (indent < line.len && line.data[indent] == ' ') {
 		indent++;

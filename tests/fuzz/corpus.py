@@ -60,6 +60,33 @@ def elf():
     return header + programs + body + sections
 
 
+def stores():
+    """Operations as a store gives them back: whole ones, and each with a part that does not fit."""
+    def op(kind, a=0, b=0, t=0, *s):
+        s = (*s, b"", b"", b"")[:3]
+        return bytes([kind, a, b, 0, t, *map(len, s)]) + b"".join(s)
+
+    def text(data):
+        return struct.pack(">H", len(data)) + data
+    message = struct.pack(">BBBIIq", 1, 2, 1, 0, 0, 1799999990000) + text(b"c") + text(b"u") + b"\x26\0\1k\0\1v"
+    expiring = struct.pack(">BBBIIq", 1, 1, 4, 5, 0, 1799999990000) + text(b"c") + text(b"")
+    session = struct.pack(">BBIqB", 1, 1, 1000, 0, 5) + text(b"u") + text(b"mqtt") + text(b"1.2.3.4:5") + text(b"") + text(b"")
+    asleep = struct.pack(">BBIqB", 1, 0, 5, 1799999990000, 4) + 5 * text(b"")
+    sub, shared = struct.pack(">BBIH", 1, 2, 7, 0), struct.pack(">BBIH", 1, 64 | 1, 0, 0)
+    row, shared_row = struct.pack(">BBBH", 1, 2, 0, 0) + text(b""), struct.pack(">BBBH", 1, 1, 0, 0) + text(b"$share/g/a/b")
+    will = struct.pack(">BIBB", 1, 1, 1, 0)
+    world = [op(5, 10, 0, 0, b"a/b", b"payload", message), op(5, 11, 0, 0, b"a/b", b"", expiring), op(5, 12, 0, 0, b"r", b"x", message),
+             op(1, 1, 0, 0, b"one", b"", session), op(1, 2, 0, 0, b"two", b"", asleep), op(1, 3, 0, 0, b"one", b"", asleep),
+             op(3, 1, 0, 0, b"a/#", b"", sub), op(3, 2, 0, 0, b"$share/g/a/b", b"", shared), op(16, 1, 0, 0, b"a/#"),
+             op(7, 20, 10, 1, b"", b"", row), op(8, 20, 1, 5), op(7, 21, 10, 1, b"", b"", row), op(8, 21, 2, 6),
+             op(7, 22, 11, 1, b"", b"", row), op(7, 23, 10, 9, b"", b"", shared_row), op(7, 24, 99, 1, b"", b"", row),
+             op(10, 1, 7), op(12, 12, 3, 0, b"r"), op(14, 1, 0, 0, b"w", b"dead", struct.pack(">H", len(will)) + will + message)]
+    yield b"".join(world)
+    for i, one in enumerate(world):
+        yield one
+        yield b"".join(world[:i] + world[i + 1:])
+
+
 def seeds(name):
     """The inputs that are made, not stored."""
     if name in VERSION_CODE:
@@ -88,6 +115,8 @@ def seeds(name):
                 yield bytes([how, method, len(first)]) + first + bytes([how | 2, method, 20]) + b"c=biws,r=x,p=AAAAAAAA"[:20]
                 yield bytes([how, method, 0, how | 2, method, len(first)]) + first + bytes([how | 1, method, 0])
         yield bytes([4, 8, 12]) + b"\0user\0pencil"
+    elif name == "store":
+        yield from stores()
     elif name == "kv":
         yield from (b"", b"\0avocet kv 1\n", b"\0avocet kv 1\n" + 16 * b"\1", b"\1a\5b\7a\xff", b"\x20a\x40a\x41b\3")
     elif name not in STORED_ONLY:
