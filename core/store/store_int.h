@@ -50,6 +50,9 @@ struct store {
 	struct store_cut cut;
 	struct timer commit_timer; /* an engine that commits late, or nobody waits */
 	bool is_lazy;              /* commit_timer is set because nobody waits */
+	bool is_gathering;         /* commit_timer is set because more will come at once … */
+	int64_t gathers_until_ms;  /* … until then at most; 0: nothing is expected … */
+	uint64_t gathers_bytes;    /* … or until so much is there */
 	bool is_low;               /* failing, but what there is can be committed */
 	struct timer retry_timer;
 	struct timer idle_timer;

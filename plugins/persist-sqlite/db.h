@@ -76,7 +76,9 @@ struct db {
 	void *arg;
 	sqlite3 *handle;
 	sqlite3_stmt *statements[DB_STATEMENTS];
-	int wal_pages; /* in the log since it was written back */
+	int wal_pages;        /* in the log since it was written back */
+	int64_t commit_ns;    /* that a COMMIT takes, smoothed */
+	int64_t committed_ns; /* when the last one was over */
 	bool has_ballast;
 	bool is_low; /* said so */
 	uint64_t skipped;
@@ -123,6 +125,7 @@ int db_connect(struct db *db, const char *path, int flags);
 void db_disconnect(struct db *db);
 bool db_prepare(struct db *db);
 bool db_checkpoint(struct db *db, int mode);
+int64_t db_now_ns(void);
 int64_t db_free_space(const struct db *db);
 void db_make_ballast(struct db *db);
 bool db_drop_ballast(struct db *db);

@@ -490,9 +490,10 @@ static const avocet_conf_item items[] = {
 	"the database; beside it lie its log (-wal) and the ballast", NULL, 0, 0},
     {"cache_size", AVOCET_CONF_SIZE, 0, "64MiB", "1MiB..1024GiB",
 	"memory for pages of the database", NULL, 0, 0},
-    {"checkpoint_size", AVOCET_CONF_SIZE, 0, "16MiB", "64KiB..64GiB",
-	"a log larger than this is written back at once; a smaller one when there is time", NULL, 0,
-	0},
+    {"checkpoint_size", AVOCET_CONF_SIZE, 0, "64MiB", "1MiB..64GiB",
+	"a log larger than this is written back at once, on a quick disk one of a sixteenth; a "
+	"smaller one when there is time",
+	NULL, 0, 0},
     {"min_free", AVOCET_CONF_SIZE, 0, "64MiB", NULL,
 	"with less left on the disk nothing new is stored; 0 = until it is full", NULL, 0, 0},
     {"ballast", AVOCET_CONF_SIZE, 0, "16MiB", NULL,

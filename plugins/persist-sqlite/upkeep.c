@@ -17,7 +17,8 @@ enum {
 	VACUUM_SHARE = 4, /* … when more than a fourth of the file is free */
 	VACUUM_MIN = 256,
 	AGAIN_MS = 5,
-	QUIET_MS = 1000, /* then also a small log is written back */
+	QUIET_MS = 100, /* without a commit: there is time */
+	QUIET_NS = QUIET_MS * 1000000,
 };
 
 bool
@@ -117,6 +118,10 @@ db_upkeep(struct db *db, bool busy)
 	}
 	if (busy) {
 		return -1;
+	}
+	/* Between two commits there is always a moment without work. */
+	if (db_now_ns() - db->committed_ns < QUIET_NS) {
+		return QUIET_MS;
 	}
 	if (shrink(db)) {
 		return AGAIN_MS;

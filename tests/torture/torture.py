@@ -326,7 +326,7 @@ class Torture:
         self.broker = conftest.Broker(
             data, {"broker": {"workers": workers, "plugin_dir": PLUGIN_DIR},
                    "plugins": [{"name": "db", "module": "persist-sqlite",
-                                "config": {"ballast": 0, "min_free": 0, "checkpoint_size": "256KiB"}}], "store": "db",
+                                "config": {"ballast": 0, "min_free": 0, "checkpoint_size": "1MiB"}}], "store": "db",
                    "durability": durability, "limits": {"max_queued_messages": 1000000}},
             conftest.BIN, env=self.disk.environment)
         self.publishers = [Publisher(self, f"p{i}q{1 + i % 2}", 1 + i % 2) for i in range(4)]
