@@ -35,6 +35,7 @@ struct loading {
 	void *arg;
 	struct pending_row row;
 	uint64_t last_mid, last_sid, last_qid;
+	int last_rank;
 	uint64_t damaged;
 	char *why;
 	size_t why_size;
@@ -362,6 +363,27 @@ take_named(struct loading *loading, const avocet_store_op *op)
 	return AVOCET_OK;
 }
 
+/* Which kinds come before which. */
+static int
+rank(uint32_t kind)
+{
+	switch (kind) {
+	case AVOCET_OP_MSG_PUT:
+		return 0;
+	case AVOCET_OP_SESSION_PUT:
+		return 1;
+	case AVOCET_OP_SUB_PUT:
+		return 2;
+	case AVOCET_OP_CURSOR_PUT:
+		return 3;
+	case AVOCET_OP_QUEUE_PUT:
+	case AVOCET_OP_QUEUE_STATE:
+		return 4;
+	default:
+		return 5;
+	}
+}
+
 static int32_t
 take(void *arg, const avocet_store_op *op)
 {
@@ -370,9 +392,10 @@ take(void *arg, const avocet_store_op *op)
 	if (op->kind != AVOCET_OP_QUEUE_STATE) {
 		give_row(loading);
 	}
-	if (op->a == 0 || op->a > INT64_MAX) {
+	if (op->a == 0 || op->a > INT64_MAX || rank(op->kind) < loading->last_rank) {
 		return damaged(loading);
 	}
+	loading->last_rank = rank(op->kind);
 	switch (op->kind) {
 	case AVOCET_OP_SESSION_PUT:
 	case AVOCET_OP_SUB_PUT:

@@ -3,11 +3,12 @@
  * Sessions as the store holds them (flows 2, 8, 9). On main, before workers start: so tables, ports
  * and the tree may be touched from here.
  *
- * First everything is taken down as the engine gives it, in whatever order; then it is put
- * together: sessions, dealt to the workers in turn; of equal client ids the larger sid wins.
- * Subscriptions, cursors, wills, received ids; then the rows by qid. What names a session that is
- * not there is deleted, but a row that names a shared group moves to another persistent member, if
- * there is one and it was not sent as QoS 2.
+ * The engine gives messages, sessions, subscriptions and replays first, then the rows by qid, then
+ * the rest. Sessions and what they have subscribed to are taken down and put together before the
+ * first row, dealt to the workers in turn; of equal client ids the larger sid wins. A row goes to
+ * its session at once: there may be millions. What names a session that is not there is deleted,
+ * but a row that names a shared group moves at the end to another persistent member, if there is
+ * one and it was not sent as QoS 2.
  *
  * Sessions that were connected count as disconnected now. Losers and transient sessions fire their
  * wills and end in their workers' first turn, as do those that have expired meanwhile.
@@ -23,6 +24,7 @@
 #include "conf/conf.h"
 #include "session/record.h"
 #include "session/session_int.h"
+#include "store/loaded.h"
 #include "wire/topic_name.h"
 
 struct load_session {
@@ -53,11 +55,6 @@ struct load_retained {
 	uint64_t mid, version;
 };
 
-struct load_message {
-	uint64_t mid;
-	struct msg *msg; /* owned */
-};
-
 struct load_client {
 	struct bytes client_id;
 };
@@ -74,12 +71,13 @@ struct session_loader {
 	VEC(struct load_item) subs;
 	VEC(struct load_item) cursors;
 	VEC(struct load_item) wills;
-	VEC(struct load_row) rows;
+	VEC(struct load_row) orphans; /* rows whose session is not there, for the end */
+	bool has_begun;               /* sessions and subscriptions are put together */
 	VEC(struct load_received) received;
 	VEC(struct load_retained) retained;
-	struct map messages; /* struct load_message */
-	struct map by_sid;   /* struct session */
-	struct map clients;  /* struct load_client, in the arena */
+	struct store_loaded messages;
+	struct map by_sid;  /* struct session */
+	struct map clients; /* struct load_client, in the arena */
 	char *why;
 	size_t why_size;
 	bool failed;
@@ -143,29 +141,14 @@ static void
 take_message(void *arg, uint64_t mid, struct msg *msg)
 {
 	struct session_loader *loader = arg;
-	struct load_message *message = mem_alloc(sizeof(*message));
 
-	*message = (struct load_message){mid, msg};
-	message = map_put(&loader->messages, message);
-	if (message != NULL) {
-		msg_unref(&message->msg);
-		mem_free(&message);
+	if (!store_loaded_add(&loader->messages, mid, msg)) {
+		msg_unref(&msg);
 	}
 }
 
-static void
-take_row(void *arg, uint64_t sid, uint64_t qid, uint64_t mid, uint8_t state, uint16_t packet_id,
-    struct bytes rec)
-{
-	struct session_loader *loader = arg;
-
-	vec_push(&loader->rows, (struct load_row){.sid = sid,
-				    .qid = qid,
-				    .mid = mid,
-				    .rec = keep(loader, rec),
-				    .packet_id = packet_id,
-				    .state = state});
-}
+static void take_row(void *arg, uint64_t sid, uint64_t qid, uint64_t mid, uint8_t state,
+    uint16_t packet_id, struct bytes rec);
 
 static void
 take_received(void *arg, uint64_t sid, uint16_t packet_id)
@@ -198,14 +181,6 @@ static const struct store_load_ops takers = {
 /* --- looking up --- */
 
 static struct bytes
-mid_of(const void *item)
-{
-	const struct load_message *message = item;
-
-	return bytes_make(&message->mid, sizeof(message->mid));
-}
-
-static struct bytes
 sid_of(const void *item)
 {
 	const struct session *session = item;
@@ -219,15 +194,6 @@ client_id_of(const void *item)
 	const struct load_client *client = item;
 
 	return client->client_id;
-}
-
-static struct msg *
-find_message(const struct session_loader *loader, uint64_t mid)
-{
-	const struct load_message *message =
-	    map_find(&loader->messages, bytes_make(&mid, sizeof(mid)));
-
-	return message != NULL ? message->msg : NULL;
 }
 
 /* One that stays: neither a loser nor transient. */
@@ -426,14 +392,6 @@ load_received(struct session_loader *loader, const struct load_received *item)
 
 /* --- rows --- */
 
-static int
-by_qid(const void *a, const void *b)
-{
-	const struct load_row *left = a, *right = b;
-
-	return left->qid < right->qid ? -1 : left->qid > right->qid;
-}
-
 static void
 load_row(struct session *session, const struct load_row *row, struct session_delivery *delivery,
     struct bytes group_name)
@@ -549,41 +507,64 @@ load_orphan(struct session_loader *loader, const struct load_row *row,
 }
 
 static void
-take_in_row(struct session_loader *loader, const struct load_row *row, bool orphans)
+load_orphan_row(struct session_loader *loader, const struct load_row *row)
 {
-	bool known;
-	struct session *session = find_session(loader, row->sid, &known);
 	struct session_delivery delivery = {.qid = row->qid};
+	struct msg *msg = store_loaded_find(&loader->messages, row->mid);
 	struct bytes group_name;
-	struct msg *msg = find_message(loader, row->mid);
 
-	if ((session == NULL) != orphans || msg == NULL) {
-		return; /* a row without its message: the store has deleted it */
-	}
 	if (!session_record_queue_decode(row->rec, &delivery, &group_name)) {
 		fail(loader, "queued message", row->sid);
 		return;
 	}
 	delivery.msg = msg_ref(msg);
-	if (session != NULL) {
-		load_row(session, row, &delivery, group_name);
+	load_orphan(loader, row, &delivery, group_name);
+}
+
+static void begin_rows(struct session_loader *loader);
+
+static void
+take_row(void *arg, uint64_t sid, uint64_t qid, uint64_t mid, uint8_t state, uint16_t packet_id,
+    struct bytes rec)
+{
+	struct session_loader *loader = arg;
+	struct load_row row = {
+	    .sid = sid, .qid = qid, .mid = mid, .rec = rec, .packet_id = packet_id, .state = state};
+	struct session_delivery delivery = {.qid = qid};
+	struct msg *msg = store_loaded_find(&loader->messages, mid);
+	struct session *session;
+	struct bytes group_name;
+	bool known;
+
+	begin_rows(loader);
+	if (loader->failed || msg == NULL) {
+		return; /* a row without its message: the store has deleted it */
+	}
+	session = find_session(loader, sid, &known);
+	if (session == NULL) {
+		row.rec = keep(loader, rec);
+		vec_push(&loader->orphans, row);
+	} else if (!session_record_queue_decode(rec, &delivery, &group_name)) {
+		fail(loader, "queued message", sid);
 	} else {
-		load_orphan(loader, row, &delivery, group_name);
+		delivery.msg = msg_ref(msg);
+		load_row(session, &row, &delivery, group_name);
 	}
 }
 
 /* --- all of it --- */
 
 static void
-put_together(struct session_loader *loader)
+begin_rows(struct session_loader *loader)
 {
+	if (loader->has_begun) {
+		return;
+	}
+	loader->has_begun = true;
 	/* qsort wants no NULL. */
 	if (loader->sessions.count != 0) {
 		qsort(loader->sessions.items, loader->sessions.count, sizeof(struct load_session),
 		    newest_first);
-	}
-	if (loader->rows.count != 0) {
-		qsort(loader->rows.items, loader->rows.count, sizeof(struct load_row), by_qid);
 	}
 	for (size_t i = 0; i < loader->sessions.count; i++) {
 		make_session(loader, i);
@@ -594,6 +575,12 @@ put_together(struct session_loader *loader)
 	for (size_t i = 0; i < loader->cursors.count && !loader->failed; i++) {
 		load_cursor(loader, &loader->cursors.items[i]);
 	}
+}
+
+static void
+put_together(struct session_loader *loader)
+{
+	begin_rows(loader);
 	for (size_t i = 0; i < loader->wills.count && !loader->failed; i++) {
 		load_will(loader, &loader->wills.items[i]);
 	}
@@ -601,13 +588,12 @@ put_together(struct session_loader *loader)
 		load_received(loader, &loader->received.items[i]);
 	}
 	/* What moves comes behind what its new owner has. */
-	for (int orphans = 0; orphans < 2; orphans++) {
-		for (size_t i = 0; i < loader->rows.count && !loader->failed; i++) {
-			take_in_row(loader, &loader->rows.items[i], orphans != 0);
-		}
+	for (size_t i = 0; i < loader->orphans.count && !loader->failed; i++) {
+		load_orphan_row(loader, &loader->orphans.items[i]);
 	}
 	for (size_t i = 0; i < loader->retained.count && !loader->failed; i++) {
-		struct msg *msg = find_message(loader, loader->retained.items[i].mid);
+		struct msg *msg =
+		    store_loaded_find(&loader->messages, loader->retained.items[i].mid);
 
 		if (msg != NULL) {
 			topic_retain_load(
@@ -619,24 +605,19 @@ put_together(struct session_loader *loader)
 static void
 fini(struct session_loader *loader)
 {
-	struct load_message *item;
 	struct load_item *will;
 
-	map_each (item, &loader->messages) {
-		msg_unref(&item->msg);
-		mem_free(&item);
-	}
+	store_loaded_fini(&loader->messages);
 	vec_each (will, &loader->wills) {
 		msg_unref(&will->msg);
 	}
-	map_fini(&loader->messages);
 	map_fini(&loader->by_sid);
 	map_fini(&loader->clients);
 	vec_fini(&loader->sessions);
 	vec_fini(&loader->subs);
 	vec_fini(&loader->cursors);
 	vec_fini(&loader->wills);
-	vec_fini(&loader->rows);
+	vec_fini(&loader->orphans);
 	vec_fini(&loader->received);
 	vec_fini(&loader->retained);
 	arena_fini(&loader->arena);
@@ -662,7 +643,6 @@ session_load(struct session_house *house, struct session_table *const *tables, s
 		return 0;
 	}
 	arena_init(&loader.arena);
-	map_init(&loader.messages, mid_of, key);
 	map_init(&loader.by_sid, sid_of, key);
 	map_init(&loader.clients, client_id_of, key);
 	error = store_load(house->store, &house->ids, &takers, &loader, why, why_size);

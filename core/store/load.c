@@ -7,6 +7,7 @@
  * belong to the store's thread are not touched by two.
  */
 #include "base/log.h"
+#include "store/loaded.h"
 #include "store/store_int.h"
 
 enum { ID_BLOCK = 256 };
@@ -28,28 +29,15 @@ store_id_draw(struct store_ids *ids, struct store_id_block *block)
 
 /* --- loading --- */
 
-struct named {
-	uint64_t mid;
-	struct msg *msg; /* owned */
-};
-
 struct load {
 	struct store *store;
 	const struct store_load_ops *ops;
 	void *arg;
-	struct map messages;
+	struct store_loaded messages;
 	struct store_chunk *repairs;
 	uint64_t largest;
 	uint64_t dangling;
 };
-
-static struct bytes
-key_of(const void *item)
-{
-	const struct named *named = item;
-
-	return bytes_make(&named->mid, sizeof(named->mid));
-}
 
 static void
 see_id(struct load *load, uint64_t id)
@@ -80,32 +68,28 @@ static void
 take_message(void *arg, uint64_t mid, struct msg *msg)
 {
 	struct load *load = arg;
-	struct named *named;
 
 	see_id(load, mid);
-	if (map_find(&load->messages, bytes_make(&mid, sizeof(mid))) != NULL) {
+	if (!store_loaded_add(&load->messages, mid, msg)) {
 		msg_unref(&msg); /* cannot be: the engine's key is the id */
 		return;
 	}
 	(void)msg_store_id_set(msg, mid);
 	msg->store_kept = true;
-	named = mem_alloc(sizeof(*named));
-	*named = (struct named){.mid = mid, .msg = msg_ref(msg)};
-	(void)map_put(&load->messages, named);
-	load->ops->message(load->arg, mid, msg);
+	load->ops->message(load->arg, mid, msg_ref(msg));
 }
 
 /* Counts a row that names it; false if it is not there. */
 static bool
 count_row(struct load *load, uint64_t mid)
 {
-	struct named *named = map_find(&load->messages, bytes_make(&mid, sizeof(mid)));
+	struct msg *msg = store_loaded_find(&load->messages, mid);
 
-	if (named == NULL) {
+	if (msg == NULL) {
 		load->dangling++;
 		return false;
 	}
-	named->msg->store_rows++;
+	msg->store_rows++;
 	return true;
 }
 
@@ -187,16 +171,14 @@ static const struct store_load_ops listening = {.session = take_session,
 static void
 keep_orphans(struct load *load)
 {
-	struct named *item;
+	for (size_t i = 0; i < load->messages.items.count; i++) {
+		struct msg *msg = load->messages.items.items[i].msg;
 
-	map_each (item, &load->messages) {
-		if (item->msg->store_rows == 0) {
-			vec_push(&load->store->orphans, msg_ref(item->msg));
+		if (msg->store_rows == 0) {
+			vec_push(&load->store->orphans, msg_ref(msg));
 		}
-		msg_unref(&item->msg);
-		mem_free(&item);
 	}
-	map_fini(&load->messages);
+	store_loaded_fini(&load->messages);
 }
 
 int
@@ -209,7 +191,6 @@ store_load(struct store *store, struct store_ids *ids, const struct store_load_o
 	if (store->engine == NULL) {
 		return 0;
 	}
-	map_init(&load.messages, key_of, (struct hash_key){0}); /* the keys are our own */
 	error = store->engine->ops->load(store->engine, &listening, &load, why, why_size);
 	keep_orphans(&load);
 	if (load.repairs != NULL) {

@@ -112,8 +112,9 @@ store_id_block_end_turn(struct store_id_block *block)
 	block->next = block->end = 0;
 }
 
-/* At start, on main, before workers run: everything the engine holds, by functions of the caller,
- * sessions first. Ids go on above the largest loaded one. 0 or an error with a sentence in `why`.
+/* At start, on main, before workers run: everything the engine holds, by functions of the caller:
+ * messages, sessions, subscriptions, cursors, rows, the rest. Ids go on above the largest loaded
+ * one. 0 or an error with a sentence in `why`.
  */
 struct store_load_ops {
 	void (*session)(void *arg, uint64_t sid, struct bytes client_id, struct bytes rec);

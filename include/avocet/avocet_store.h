@@ -90,9 +90,9 @@ typedef struct avocet_store {
 	/* Opens, migrates, checks. With an error, of which the text is shown, the broker does not
 	 * start. It may take its time. [store] */
 	int32_t (*open)(void *inst, avocet_error *err);
-	/* Gives everything back by sink_op, each as the PUT that made it: messages first, then
-	 * sessions, then the rest; messages, sessions and rows in the order of their ids, a row
-	 * with a QUEUE_STATE behind it if it has one. [store] */
+	/* Gives everything back by sink_op, each as the PUT that made it, in this order: messages,
+	 * sessions, subscriptions, replays, rows, the rest; the first two and rows by rising ids,
+	 * and a row with a QUEUE_STATE behind it if it has one. [store] */
 	int32_t (*load)(void *inst, avocet_sink *sink, avocet_error *err);
 	/* All or nothing. AVOCET_OK or AVOCET_STORE_LOW: it and all before it survive a power cut.
 	 * An error, AVOCET_E_FULL or another, with a text: nothing of it was done; the same

@@ -139,6 +139,8 @@ load_table(
 int32_t
 db_load(struct db *db, db_take_fn *take, void *arg, char why[DB_MAX_WHY])
 {
+	/* Each page is read once: no memory for them. */
+	(void)db_run(db, "PRAGMA cache_size = -2000");
 	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
 		int32_t status = load_table(db, &tables[i], take, arg, why);
 
@@ -146,5 +148,5 @@ db_load(struct db *db, db_take_fn *take, void *arg, char why[DB_MAX_WHY])
 			return status;
 		}
 	}
-	return AVOCET_OK;
+	return db_configure(db) ? AVOCET_OK : db_fail(db, "opening it", why);
 }

@@ -72,7 +72,8 @@ class Peer:
             command = [pathlib.Path(build) / "avocet", "-c", config]
         environment = {**os.environ, **(self.disk.environment if delay_us else {})}
         self.begin = time.monotonic()
-        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.started = self._wait()
 
     def _wait(self):
@@ -150,7 +151,7 @@ def quiet(options, program, library):
                 other.wait()
             peer.stop(signal.SIGKILL)
             print(f"QoS 0, fsync +{delay // 1000} ms, {'50 x 20 stored meanwhile' if loaded else 'alone'}: "
-                  f"{ {key: value for key, value in got.items() if 'lat' in key or key in ('lost', 'gen_lag_max_us')} }", flush=True)
+                  f"{ {key: got.get(key) for key in ('p50_us', 'p99_us', 'max_us', 'lost')} }", flush=True)
 
 
 def restart(options, program, library):
