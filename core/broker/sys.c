@@ -152,6 +152,9 @@ broker_sys_each(const struct broker_sys_sample *sample,
 		    text, sizeof(text), "%llu", (unsigned long long)number_of(sample, &numbers[i]));
 		emit(arg, bytes_of(topic), bytes_of(text));
 	}
+	if (sample->store_state != NULL) {
+		emit(arg, BYTES_LITERAL(PREFIX "store/state"), bytes_of(sample->store_state));
+	}
 	emit_loads(loads, emit, arg);
 }
 
@@ -225,6 +228,9 @@ sample_stores(const struct broker_sys *sys, struct broker_sys_sample *sample)
 	struct topic_retain_stats retain;
 	int64_t queued = atomic_load_explicit(&sessions->queued_bytes, memory_order_relaxed);
 
+	if (sys->house->store != NULL) {
+		sample->store_state = store_is_failing(sys->house->main.port) ? "failing" : "ok";
+	}
 	topic_tree_stats(sessions->tree, &tree);
 	topic_retain_stats(sessions->retain, &retain);
 	sample->subscriptions = tree.subscriptions;

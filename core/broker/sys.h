@@ -39,6 +39,7 @@ struct broker_sys_sample {
 	uint64_t publish_bytes_received, publish_bytes_sent;
 	uint64_t bytes_received, bytes_sent;
 	uint64_t store_messages, store_bytes;
+	const char *store_state; /* NULL: there is no store */
 	uint64_t subscriptions, shared_subscriptions, retained;
 	uint64_t connections, sockets; /* for loads only */
 };

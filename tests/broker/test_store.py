@@ -422,6 +422,8 @@ def test_a_full_disk(run_broker, disk, name, ballast):
     quick.publish(f"{name}/0", "goes on", qos=0)
     quick.message(payload="goes on")
     quick.publish(f"{name}/nobody", "goes on", qos=1, expect=0x10)
+    quick.subscribe(("$SYS/broker/store/state", 0))
+    quick.message(topic="$SYS/broker/store/state", payload="failing")
     fresh = broker.open(5)
     assert fresh.connect(f"{name}new", clean=False, **LASTING, expect=0x88) is not None
     resumed, connack = join(broker, f"{name}s")
@@ -429,6 +431,8 @@ def test_a_full_disk(run_broker, disk, name, ballast):
     resumed.close()
     disk.quota = -1
     wait_until(is_failing(broker, "The store works again"))
+    while quick.message(topic="$SYS/broker/store/state").payload != b"ok":
+        pass
     assert old.wait("PUBACK").reason == 0
     other.publish(name, "yes", qos=1)
     again(broker)
