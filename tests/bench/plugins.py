@@ -114,23 +114,10 @@ def messages(options, folder):
         print(f"| {name} | {' | '.join(cells)} | {lost[name]} |", flush=True)
 
 
-LOGIN = r"""
-import socket, struct, sys, time
-def text(s):
-    return struct.pack(">H", len(s)) + s
-socks = []
-for i in range(500):
-    body = text(b"MQTT") + b"\x04\xc2\0\0" + text(b"login%d" % i) + text(b"a=later-accept:2000") + text(b"x")
-    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-    s.sendall(b"\x10" + bytes([len(body)]) + body)
-    socks.append(s)
-good = sum(s.recv(4) == b"\x20\x02\x00\x00" for s in socks)
-print(good)
-"""
-
-
 def logins(options, folder):
     module = build(folder, ROOT / "tests/broker/plugins/script.c", "-DEXEC=AVOCET_EXEC_WORKER")
+    program = folder / "logins"
+    subprocess.run(["cc", "-O2", "-o", program, HERE / "logins.c"], check=True)
     text = (f"plugins: [{{ name: a, module: {module}, config: {{ name: a }} }}]\n"
             "chains: { default: { authenticate: [a] } }\n")
     print("\n| 500 logins of 2 s | p50, us | p99, us | max, us | let in |\n|---|---|---|---|---|")
@@ -141,8 +128,8 @@ def logins(options, folder):
                 # 100 clients, 20 messages a second each; the logins begin behind the warm-up.
                 logger = None
                 if with_logins:
-                    logger = subprocess.Popen(["sh", "-c", f"sleep 1; exec python3 -c '{LOGIN}' {PORT}"], stdout=subprocess.PIPE,
-                                              text=True)
+                    logger = subprocess.Popen(["sh", "-c", f"sleep 1; exec {program} {PORT} 500 a=later-accept:2000"],
+                                              stdout=subprocess.PIPE, text=True)
                 row = load(options, pid, "--pubs", "50", "--subs", "50", "--qos", "1", "--secs", "4", "--rate", "1000")
                 row["let_in"] = int(logger.communicate()[0]) if logger else 0
                 rows[with_logins].append(row)

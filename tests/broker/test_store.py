@@ -363,7 +363,7 @@ def test_a_filter_has_its_own_mode(run_broker, tmp_path, name):
     other.expect_quiet(0.01)        # so they did not wait for the disk
     other.wait("PUBACK")
     slow.delay_us = 0
-    assert sorted(row["topic"] for row in rows(broker, "message")) == [f"{name}/quick", f"{name}/safe"]
+    wait_until(lambda: sorted(row["topic"] for row in rows(broker, "message")) == [f"{name}/quick", f"{name}/safe"])
 
 
 # The disk

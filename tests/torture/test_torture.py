@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+import each
 import torture
 
 
@@ -18,3 +19,9 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path, how, cycles, fsync_ms
     except BaseException as error:
         run.broker.process.kill()
         raise AssertionError(f"seed {seed}, cycle {run.cycle}: {error}\n{run.broker.log()[-3000:]}") from error
+
+
+@pytest.mark.skipif(not torture.is_there(), reason="built without persist-sqlite, or no compiler")
+@pytest.mark.parametrize("stride, torn", ((6, False), (9, True)))
+def test_points_of_a_short_life(tmp_path, stride, torn):
+    assert each.run_each(tmp_path, stride, torn) > 10
