@@ -267,7 +267,8 @@ make_folders(const char *path, char why[DB_MAX_WHY])
 		}
 		*at = '\0';
 		if (mkdir(copy, S_IRWXU) != 0 && errno != EEXIST) {
-			(void)snprintf(why, DB_MAX_WHY, "cannot make the folder %.160s: %s", copy,
+			(void)snprintf(why, DB_MAX_WHY,
+			    "the folder %.150s cannot be made or entered: %s", copy,
 			    strerror(errno));
 			return false;
 		}
