@@ -823,7 +823,7 @@ class Client:
             if receive_buffer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             self.sock.settimeout(timeout)
-            self.sock.connect(str(path) if path else (host, port))
+            self._reach(str(path) if path else (host, port), path is not None)
             if not path:
                 self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy:
@@ -835,6 +835,18 @@ class Client:
         except BaseException:
             self.sock.close()
             raise
+
+    def _reach(self, address, is_unix):
+        """A broker that takes TCP already may be about to listen at its unix socket, which is there before that."""
+        deadline = time.monotonic() + 2
+        while True:
+            try:
+                self.sock.connect(address)
+                return
+            except ConnectionRefusedError:
+                if not is_unix or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def __enter__(self):
         return self
