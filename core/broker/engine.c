@@ -21,6 +21,9 @@
 
 enum { MAX_CLIENT_ID = 65535, MAX_PACKET_ID = 65535, WILL_HEAD = 2 };
 
+/* Of ids that are loaded: new ones go on above them, and must fit as well. */
+static const uint64_t max_id = INT64_MAX / 2;
+
 /* A row whose state may follow. */
 struct pending_row {
 	bool is_there;
@@ -37,15 +40,12 @@ struct loading {
 	uint64_t last_mid, last_sid, last_qid;
 	int last_rank;
 	uint64_t damaged;
-	char *why;
-	size_t why_size;
 	bool is_newer;
 };
 
 struct broker_engine {
 	struct store_engine engine; /* first */
 	struct worker *main;
-	struct store *store;
 	struct avocet_self *self; /* NULL: not bound */
 	bool is_open;
 	VEC(avocet_store_op) ops; /* of the present commit */
@@ -302,7 +302,8 @@ take_row(struct loading *loading, const avocet_store_op *op)
 {
 	struct pending_row *row = &loading->row;
 
-	if (op->b == 0 || op->b > INT64_MAX || op->t <= 0 || !rises(&loading->last_qid, op->a)) {
+	if (op->b == 0 || op->b > max_id || op->t <= 0 || (uint64_t)op->t > max_id ||
+	    !rises(&loading->last_qid, op->a)) {
 		return damaged(loading);
 	}
 	row->is_there = true;
@@ -392,7 +393,7 @@ take(void *arg, const avocet_store_op *op)
 	if (op->kind != AVOCET_OP_QUEUE_STATE) {
 		give_row(loading);
 	}
-	if (op->a == 0 || op->a > INT64_MAX || rank(op->kind) < loading->last_rank) {
+	if (op->a == 0 || op->a > max_id || rank(op->kind) < loading->last_rank) {
 		return damaged(loading);
 	}
 	loading->last_rank = rank(op->kind);
@@ -414,7 +415,7 @@ take(void *arg, const avocet_store_op *op)
 		loading->ops->received(loading->arg, op->a, (uint16_t)op->b);
 		return AVOCET_OK;
 	case AVOCET_OP_RETAIN_PUT:
-		if (op->b > INT64_MAX ||
+		if (op->b > max_id ||
 		    wire_topic_name_check(bytes_from(op->s[0]), true) != WIRE_TOPIC_OK) {
 			return damaged(loading);
 		}
@@ -431,7 +432,7 @@ static int
 engine_load(struct store_engine *engine, const struct store_load_ops *ops, void *arg, char *why,
     size_t why_size)
 {
-	struct loading loading = {.ops = ops, .arg = arg, .why = why, .why_size = why_size};
+	struct loading loading = {.ops = ops, .arg = arg};
 	struct avocet_sink sink = {take, &loading};
 	int32_t status;
 
@@ -526,7 +527,6 @@ broker_engine_bind(struct store_engine *engine, struct store *store, struct avoc
 {
 	struct broker_engine *own = of(engine);
 
-	own->store = store;
 	own->self = self;
 	plugin_engine_pin(self, on_wake, store);
 	if (plugin_engine_open(self, why, why_size) != AVOCET_OK) {

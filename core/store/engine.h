@@ -73,7 +73,7 @@ struct store_engine_ops {
 	/* How long the store shall wait before it commits what is there, ms: 0 for real engines;
 	 * the memory engine commits late by this. */
 	int64_t (*delay)(struct store_engine *engine);
-	/* clean: all that was handed over is durable. */
+	/* clean: it was loaded, and all that was handed over is durable. */
 	void (*free)(struct store_engine *engine, bool clean);
 };
 

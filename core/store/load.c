@@ -202,5 +202,6 @@ store_load(struct store *store, struct store_ids *ids, const struct store_load_o
 	if (load.largest >= atomic_load_explicit(&ids->next, memory_order_relaxed)) {
 		atomic_store_explicit(&ids->next, load.largest + 1, memory_order_relaxed);
 	}
+	store->is_loaded = error == 0;
 	return error;
 }

@@ -513,7 +513,7 @@ store_free(struct store **store)
 
 		msg_unref(&msg);
 	}
-	is_clean = !store_has_work(gone) && !atomic_load(&gone->failing);
+	is_clean = gone->is_loaded && !store_has_work(gone) && !atomic_load(&gone->failing);
 	free_chunks(&gone->list);
 	free_chunks(&gone->backlog);
 	store_cut_fini(&gone->cut);

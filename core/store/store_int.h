@@ -41,6 +41,7 @@ struct store {
 	_Atomic bool waking;      /* wake is under way */
 	struct mail wake;
 	_Atomic uint64_t pending; /* cost of what was handed over and is not durable */
+	bool is_loaded;           /* main */
 	_Atomic bool failing;
 	_Atomic bool wants_idle;
 	_Atomic int64_t interval_ms;

@@ -426,11 +426,10 @@ open_file(struct db *db, char why[DB_MAX_WHY])
 	return status;
 }
 
+/* Then it can be opened. */
 static int32_t
 recover(struct db *db, char why[DB_MAX_WHY])
 {
-	int32_t status;
-
 	db_disconnect(db);
 	if (db->options.on_corrupt == DB_REFUSE) {
 		char found[DB_MAX_WHY];
@@ -442,12 +441,24 @@ recover(struct db *db, char why[DB_MAX_WHY])
 		return AVOCET_E_CORRUPT;
 	}
 	db_sayf(db, AVOCET_LOG_ERROR, "%s: it is damaged: %s", db->options.path, why);
-	status = db_salvage(db, db->options.on_corrupt == DB_SALVAGE, why);
-	if (status == AVOCET_OK) {
-		status = mark_open(db, why);
+	return db_salvage(db, db->options.on_corrupt == DB_SALVAGE, why);
+}
+
+static int32_t
+open_or_recover(struct db *db, char why[DB_MAX_WHY])
+{
+	int32_t status;
+
+	if (db->options.is_offline) {
+		return open_file(db, why);
 	}
-	if (status == AVOCET_OK && !db_prepare(db)) {
-		status = db_fail(db, "reading its tables", why);
+	status = db_salvage_finish(db, why);
+	if (status == AVOCET_OK) {
+		status = open_file(db, why);
+	}
+	if (status == AVOCET_E_CORRUPT) {
+		status = recover(db, why);
+		status = status == AVOCET_OK ? open_file(db, why) : status;
 	}
 	return status;
 }
@@ -464,10 +475,7 @@ db_open(struct db *db, const struct db_options *options, db_say_fn *say, void *a
 		return AVOCET_E_IO;
 	}
 	before = umask(S_IRWXG | S_IRWXO);
-	status = open_file(db, why);
-	if (status == AVOCET_E_CORRUPT && !options->is_offline) {
-		status = recover(db, why);
-	}
+	status = open_or_recover(db, why);
 	if (status == AVOCET_OK && !options->is_offline) {
 		db_make_ballast(db);
 	}

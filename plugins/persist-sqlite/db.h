@@ -131,8 +131,11 @@ void db_make_ballast(struct db *db);
 bool db_drop_ballast(struct db *db);
 bool db_sync_folder(const char *path);
 
-/* Sets the damaged file aside and copies what can be read of it to a new one, which is open then.
- */
+/* Before a file is opened: goes on with a salvage that was interrupted when its copy was whole. */
+int32_t db_salvage_finish(struct db *db, char why[DB_MAX_WHY]);
+
+/* Nothing is open, before and after. Puts a file in the damaged one's place that holds what can be
+ * read of it (copies), or nothing; the damaged one is set aside. */
 int32_t db_salvage(struct db *db, bool copies, char why[DB_MAX_WHY]);
 
 #endif

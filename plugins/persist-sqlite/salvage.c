@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A damaged file: it is set aside under another name, never deleted, and what can be read of it is
- * copied to a new one. Rows are read forwards until the damage, then from behind it: in tables by
- * number, by jumping over it with growing steps; in the others, from the end backwards.
+ * A damaged file: what can be read of it is copied to a new one, PATH.salvaging; when that is whole
+ * it is called PATH.salvaged, the damaged file is set aside under another name, never deleted, and
+ * the new one takes its place. Whatever ends the process on the way, the next start has the damaged
+ * file still, and begins anew, or finds the whole copy, and goes on.
+ *
+ * Rows are read forwards until the damage, then from behind it: in tables by number, by jumping
+ * over it with growing steps; in the others, from the end backwards.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -178,7 +182,7 @@ set_aside(const char *path, const char *aside, const char *suffix)
 
 	(void)snprintf(from, sizeof(from), "%s%s", path, suffix);
 	(void)snprintf(to, sizeof(to), "%s%s", aside, suffix);
-	return rename(from, to) == 0 || (errno == ENOENT && suffix[0] != '\0');
+	return rename(from, to) == 0 || errno == ENOENT;
 }
 
 /* PATH.corrupt-20261127T101500Z, and a number behind it if that is taken. */
@@ -198,54 +202,129 @@ name_aside(const char *path, char aside[DB_MAX_PATH + 48])
 	}
 }
 
-static bool
-open_new(struct db *db)
+static void
+path_with(const struct db *db, const char *suffix, char path[DB_MAX_PATH + 16])
 {
-	return db_connect(db, db->options.path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) ==
-		   SQLITE_OK &&
+	(void)snprintf(path, DB_MAX_PATH + 16, "%s%s", db->options.path, suffix);
+}
+
+static bool
+make_new(struct db *db, const char *path)
+{
+	return db_connect(db, path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) == SQLITE_OK &&
 	       db_run(db, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL") &&
-	       db_configure(db) && db_create(db) && db_sync_folder(db->options.path);
+	       db_configure(db) && db_create(db);
+}
+
+/* False: it is said, and what cannot be opened has no rows. */
+static bool
+open_old(struct salvage *salvage)
+{
+	bool good = sqlite3_open_v2(salvage->db->options.path, &salvage->old,
+			SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+			NULL) == SQLITE_OK &&
+		    sqlite3_exec(salvage->old,
+			"PRAGMA locking_mode = EXCLUSIVE; SELECT 1 FROM sqlite_schema", NULL, NULL,
+			NULL) == SQLITE_OK;
+
+	if (!good) {
+		db_sayf(salvage->db, AVOCET_LOG_ERROR, "salvage: nothing can be read: %s",
+		    salvage->old != NULL ? sqlite3_errmsg(salvage->old) : "no memory");
+		return false;
+	}
+	/* It stays as it was found, its log too. */
+	(void)sqlite3_db_config(salvage->old, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	return true;
+}
+
+/* The new file is open, and written. */
+static bool
+copy_all(struct db *db)
+{
+	struct salvage salvage = {.db = db};
+
+	if (open_old(&salvage)) {
+		for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !salvage.failed; i++) {
+			copy_table(&salvage, &tables[i]);
+		}
+	}
+	(void)sqlite3_close_v2(salvage.old);
+	return !salvage.failed && (salvage.in_batch == 0 || db_run(db, "COMMIT")) &&
+	       db_checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE);
+}
+
+static int32_t
+copy_what_is_left(struct db *db, char why[DB_MAX_WHY])
+{
+	char part[DB_MAX_PATH + 16], log[DB_MAX_PATH + 16], whole[DB_MAX_PATH + 16];
+	int32_t status = AVOCET_OK;
+
+	path_with(db, ".salvaging", part);
+	path_with(db, ".salvaging-wal", log);
+	path_with(db, ".salvaged", whole);
+	(void)unlink(log);
+	(void)unlink(part);
+	if (!make_new(db, part) || !copy_all(db)) {
+		status = db_fail(db, "copying what can be read", why);
+	}
+	db_disconnect(db);
+	if (status == AVOCET_OK && (rename(part, whole) != 0 || !db_sync_folder(whole))) {
+		(void)snprintf(
+		    why, DB_MAX_WHY, "what could be read cannot be kept: %s", strerror(errno));
+		status = AVOCET_E_IO;
+	}
+	return status;
+}
+
+static bool
+set_old_aside(struct db *db, char why[DB_MAX_WHY])
+{
+	char aside[DB_MAX_PATH + 48];
+
+	name_aside(db->options.path, aside);
+	/* The log first: without it the file may look whole, and be older. */
+	if (!set_aside(db->options.path, aside, "-wal") ||
+	    !set_aside(db->options.path, aside, "")) {
+		(void)snprintf(
+		    why, DB_MAX_WHY, "it is damaged and cannot be set aside: %s", strerror(errno));
+		return false;
+	}
+	db_sayf(db, AVOCET_LOG_ERROR, "the damaged file is set aside as %s", aside);
+	return db_sync_folder(db->options.path);
+}
+
+int32_t
+db_salvage_finish(struct db *db, char why[DB_MAX_WHY])
+{
+	char whole[DB_MAX_PATH + 16];
+
+	path_with(db, ".salvaged", whole);
+	if (access(whole, F_OK) != 0) {
+		return AVOCET_OK;
+	}
+	if (access(db->options.path, F_OK) == 0 && !set_old_aside(db, why)) {
+		return AVOCET_E_IO;
+	}
+	if (rename(whole, db->options.path) != 0 || !db_sync_folder(db->options.path)) {
+		(void)snprintf(why, DB_MAX_WHY, "what was salvaged cannot take its place: %s",
+		    strerror(errno));
+		return AVOCET_E_IO;
+	}
+	return AVOCET_OK;
 }
 
 int32_t
 db_salvage(struct db *db, bool copies, char why[DB_MAX_WHY])
 {
-	struct salvage salvage = {.db = db};
-	char aside[DB_MAX_PATH + 48];
+	int32_t status;
 
-	name_aside(db->options.path, aside);
-	if (!set_aside(db->options.path, aside, "") ||
-	    !set_aside(db->options.path, aside, "-wal")) {
-		(void)snprintf(
-		    why, DB_MAX_WHY, "it is damaged and cannot be set aside: %s", strerror(errno));
+	if (copies) {
+		status = copy_what_is_left(db, why);
+		return status == AVOCET_OK ? db_salvage_finish(db, why) : status;
+	}
+	if (!set_old_aside(db, why)) {
 		return AVOCET_E_IO;
 	}
-	db_sayf(db, AVOCET_LOG_ERROR, "the damaged file is set aside as %s", aside);
-	if (!open_new(db)) {
-		return db_fail(db, "making a new file", why);
-	}
-	if (!copies) {
-		db_sayf(
-		    db, AVOCET_LOG_ERROR, "%s: starting without what was stored", db->options.path);
-		return AVOCET_OK;
-	}
-	if (sqlite3_open_v2(aside, &salvage.old,
-		SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-		NULL) != SQLITE_OK ||
-	    sqlite3_exec(salvage.old,
-		"PRAGMA locking_mode = EXCLUSIVE; SELECT 1 FROM sqlite_schema", NULL, NULL,
-		NULL) != SQLITE_OK) {
-		db_sayf(db, AVOCET_LOG_ERROR, "salvage: nothing can be read: %s",
-		    salvage.old != NULL ? sqlite3_errmsg(salvage.old) : "no memory");
-	}
-	/* It stays as it was found, its log too. */
-	(void)sqlite3_db_config(salvage.old, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]) && !salvage.failed; i++) {
-		copy_table(&salvage, &tables[i]);
-	}
-	if (salvage.in_batch != 0 && !salvage.failed) {
-		salvage.failed = !db_run(db, "COMMIT");
-	}
-	(void)sqlite3_close_v2(salvage.old);
-	return salvage.failed ? db_fail(db, "copying what can be read", why) : AVOCET_OK;
+	db_sayf(db, AVOCET_LOG_ERROR, "%s: starting without what was stored", db->options.path);
+	return AVOCET_OK;
 }

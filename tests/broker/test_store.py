@@ -541,6 +541,55 @@ def test_a_damaged_page_is_salvaged(run_broker, name):
     assert "structure: ok" in control(broker, "store", "check")
 
 
+def test_damage_that_shows_at_reading_is_salvaged_by_the_next_start(run_broker, name):
+    """After a clean stop the structure is not checked, and what was read already cannot be taken back: this start ends
+    with 3, which start() answers by another one, as systemd does."""
+    broker = run_broker(config(), expected_errors="damaged|salvage|set aside")
+    fill_some(broker, name)
+    damage_page(broker.folder / "avocet.db", "message")
+    broker.start()
+    wait_until(lambda: "is ready" in broker.log() or broker.process.poll() is not None)
+    if broker.process.poll() is not None:       # it had taken connections before it looked at its store
+        assert broker.process.poll() == 3 and "malformed" in broker.log()
+        broker.start()
+    client, connack = join(broker, f"{name}s")
+    assert connack.session_present == 1 and list(broker.folder.glob("avocet.db.corrupt-*"))
+    client.message()
+
+
+def test_a_salvage_may_be_interrupted_anywhere(run_broker, disk, name):
+    broker = run_broker(config(check_on_start="always"), env=disk.environment, expected_errors="damaged|salvage|set aside")
+    fill_some(broker, name)
+    damage_page(broker.folder / "avocet.db", "message")
+    before = {one.name: one.read_bytes() for one in broker.folder.glob("avocet.db*")}
+    disk.calls = 0
+    broker.start()
+    client, _ = join(broker, f"{name}s")
+    all_calls = disk.calls
+    broker.stop()
+    for at in range(2, all_calls, max(1, all_calls // 25)):
+        for one in broker.folder.glob("avocet.db*"):
+            one.unlink()
+        for file, data in before.items():
+            (broker.folder / file).write_bytes(data)
+        disk.calls, disk.crash_at = 0, at
+        try:
+            broker.start()
+        except AssertionError:
+            pass
+        broker.crash()
+        disk.crash_at = 0
+        broker.start()
+        client, connack = join(broker, f"{name}s")
+        assert connack.session_present == 1, at
+        broker.connect().publish(f"{name}/end", "end", qos=1)
+        got = set()
+        while b"end" not in got:
+            got.add(client.message().payload[:5])
+        assert len(got) > 350, (at, len(got))
+        broker.stop()
+
+
 def test_a_file_that_is_none_is_set_aside(run_broker, name):
     broker = run_broker(config(), expected_errors="damaged|salvage")
     broker.stop()
@@ -566,7 +615,6 @@ def test_on_corrupt_refuse_and_fresh(run_broker, name):
     sleeper(broker, name, (name, 1))
     broker.stop()
     path = broker.folder / "avocet.db"
-    good = path.read_bytes()
     path.write_bytes(os.urandom(20000))
     refused(broker, "on_corrupt: salvage would start")
     assert path.stat().st_size == 20000
@@ -574,7 +622,7 @@ def test_on_corrupt_refuse_and_fresh(run_broker, name):
     broker.expected_errors = "damaged|set aside|without what was stored"
     broker.start()
     _, connack = join(broker, name)
-    assert connack.session_present == 0 and len(good) > 0
+    assert connack.session_present == 0
 
 
 def test_a_truncated_log(run_broker, name):
@@ -584,13 +632,11 @@ def test_a_truncated_log(run_broker, name):
     broker.connect().publish(name, "kept", qos=1)
     broker.crash()
     wal = broker.folder / "avocet.db-wal"
-    size = wal.stat().st_size
     broker.start()
     broker.crash()
     with open(wal, "ab") as file:
         file.write(os.urandom(5000))
     os.truncate(wal, wal.stat().st_size - 100)
-    assert size > 0
     broker.start()
     client, _ = join(broker, f"{name}s")
     client.message(payload="kept")
@@ -657,16 +703,16 @@ def test_a_folder_that_is_a_file(run_broker):
 
 # Configuration
 
-def test_what_the_store_is_made_of_does_not_change(run_broker):
+@pytest.mark.parametrize("old, new, found", (("min_free: 0", "min_free: 12345", "cannot change while the broker runs"),
+                                             ("store: db", "store: null", "store cannot change")))
+def test_what_the_store_is_made_of_does_not_change(run_broker, old, new, found):
     broker = run_broker(config())
-    for text, found in (("config:\n      min_free: 12345", "cannot change while the broker runs"), ("store: null\n", "store cannot change")):
-        good = broker.config_file.read_text()
-        changed = good.replace("store: db", text) if text.startswith("store") else good.replace("min_free: 0", "min_free: 12345")
-        assert changed != good
-        broker.config_file.write_text(changed)
-        assert found in control(broker, "reload", fails=True)
-        broker.config_file.write_text(good)
-        control(broker, "reload")
+    good = broker.config_file.read_text()
+    assert good.count(old) == 1
+    broker.config_file.write_text(good.replace(old, new))
+    assert found in control(broker, "reload", fails=True)
+    broker.config_file.write_text(good)
+    control(broker, "reload")
 
 
 @pytest.mark.parametrize("text, found", (
@@ -712,6 +758,26 @@ def test_backup_of_a_running_broker(stored, name, tmp_path):
     assert connack.session_present == 1
     for i in range(300):
         client.message()
+
+
+def test_backup_under_load(stored, name, tmp_path):
+    sleeper(stored, f"{name}s", (name, 1))
+    client = stored.connect()
+    client.publish(name, "before", qos=1)
+    for i in range(3000):
+        client.send(client.publish_packet(name, f"{i:04}" + "x" * 2000, qos=1, packet_id=i + 1))
+        if i % 100 == 99:
+            for _ in range(100):
+                client.wait("PUBACK")
+    target, acked = tmp_path / "copy.db", 0
+    copying = subprocess.Popen([CONTROL, "--plugin-dir", PLUGIN_DIR, "--control", str(stored.run / "control.sock"), "store",
+                                "backup", str(target)], stdout=subprocess.DEVNULL, env=environment())
+    while copying.poll() is None:
+        client.publish(name, "meanwhile", qos=1)
+        acked += 1
+    assert copying.returncode == 0 and "structure: ok" in offline("check", target)
+    count = int(offline("status", target).split("queue: ")[1].split()[0])
+    assert 3001 <= count <= 3001 + acked
 
 
 def test_commands_by_file(stored, name, tmp_path):
