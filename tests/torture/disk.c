@@ -311,23 +311,7 @@ open(const char *path, int flags, ...)
 	return fd;
 }
 
-EXPORT int
-open64(const char *path, int flags, ...)
-{
-	mode_t mode = 0;
-	int fd;
-
-	if ((flags & (O_CREAT | __O_TMPFILE)) != 0) {
-		va_list args;
-
-		va_start(args, flags);
-		mode = va_arg(args, mode_t);
-		va_end(args);
-	}
-	fd = real.open(path, flags, mode);
-	note(fd, path);
-	return fd;
-}
+EXPORT int open64(const char *, int, ...) __attribute__((alias("open")));
 
 EXPORT int
 close(int fd)
@@ -347,11 +331,7 @@ pwrite(int fd, const void *data, size_t n, off_t offset)
 			    : real.pwrite(fd, data, n, offset);
 }
 
-EXPORT ssize_t
-pwrite64(int fd, const void *data, size_t n, off64_t offset)
-{
-	return pwrite(fd, data, n, offset);
-}
+EXPORT ssize_t pwrite64(int, const void *, size_t, off64_t) __attribute__((alias("pwrite")));
 
 EXPORT int
 ftruncate(int fd, off_t size)
@@ -375,14 +355,10 @@ ftruncate(int fd, off_t size)
 	return result;
 }
 
-EXPORT int
-ftruncate64(int fd, off64_t size)
-{
-	return ftruncate(fd, size);
-}
+EXPORT int ftruncate64(int, off64_t) __attribute__((alias("ftruncate")));
 
-static int
-sync_fd(int fd)
+EXPORT int
+fsync(int fd)
 {
 	struct file *file = find(fd);
 	int64_t delay_us = atomic_load(&control->delay_us);
@@ -414,17 +390,7 @@ sync_fd(int fd)
 	return result;
 }
 
-EXPORT int
-fsync(int fd)
-{
-	return sync_fd(fd);
-}
-
-EXPORT int
-fdatasync(int fd)
-{
-	return sync_fd(fd);
-}
+EXPORT int fdatasync(int) __attribute__((alias("fsync")));
 
 EXPORT int
 unlink(const char *path)
@@ -465,11 +431,7 @@ posix_fallocate(int fd, off_t offset, off_t n)
 	return result;
 }
 
-EXPORT int
-posix_fallocate64(int fd, off64_t offset, off64_t n)
-{
-	return posix_fallocate(fd, offset, n);
-}
+EXPORT int posix_fallocate64(int, off64_t, off64_t) __attribute__((alias("posix_fallocate")));
 
 EXPORT int
 statvfs(const char *path, struct statvfs *out)
@@ -484,11 +446,7 @@ statvfs(const char *path, struct statvfs *out)
 	return result;
 }
 
-EXPORT int
-statvfs64(const char *path, struct statvfs64 *out)
-{
-	return statvfs(path, (struct statvfs *)(void *)out);
-}
+EXPORT int statvfs64(const char *, struct statvfs64 *) __attribute__((alias("statvfs")));
 
 /* --- sockets: a crash before something leaves --- */
 

@@ -6,7 +6,7 @@
 kill: kill -9 at some moment. power: the same, and what was not synced is lost, by chance (disk.c). call: the process
 dies in a call that writes a file or sends to a socket, half done.
 
-What is checked, over the whole run (durability.md, I1 to I6):
+What is checked, over the whole run (durability.md, I1 to I7):
   - a message whose PUBACK or PUBREC was seen comes out at each subscriber: at one that is always there, at one that
     comes now and then, and at members of a shared group together;
   - no message of QoS 2 comes twice;
@@ -14,7 +14,8 @@ What is checked, over the whole run (durability.md, I1 to I6):
   - a retained value is at least the newest that was acknowledged;
   - a session whose CONNACK was seen is there; a subscription whose SUBACK was seen delivers, one whose UNSUBACK was
     seen does not;
-  - the will of who was connected at the crash comes.
+  - the will of who was connected at the crash comes;
+  - at the end no row names a message or session that is not there, and no packet id is left that was released.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import os
 import pathlib
 import random
 import shutil
+import sqlite3
 import sys
 import tempfile
 import threading
@@ -434,6 +436,21 @@ class Torture:
                 self.say(f"{self.cycle} cycles, {sum(one.next for one in self.publishers)} messages sent, "
                          f"{time.monotonic() - begin:.0f} s")
         self.broker.stop()
+        self._check_file()
+
+    def _check_file(self):
+        """Of a broker that has stopped: nothing names what is not there, and packet ids that were released are gone."""
+        db = sqlite3.connect(self.broker.folder / "avocet.db")
+        for sql, most in (("SELECT count(*) FROM queue WHERE mid NOT IN (SELECT mid FROM message)", 0),
+                          ("SELECT count(*) FROM retained WHERE mid NOT IN (SELECT mid FROM message)", 0),
+                          ("SELECT count(*) FROM queue WHERE sid NOT IN (SELECT sid FROM session)", 0),
+                          ("SELECT count(*) FROM message WHERE mid NOT IN (SELECT mid FROM queue)"
+                           " AND mid NOT IN (SELECT mid FROM retained)", 0),
+                          ("SELECT count(*) FROM recv", 1 if self.keeper.is_open else 0)):
+            count = db.execute(sql).fetchone()[0]
+            if count > most:
+                raise Wrong(f"{sql}: {count}")
+        db.close()
 
 
 def main():
