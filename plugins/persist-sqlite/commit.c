@@ -285,8 +285,6 @@ db_commit(struct db *db, const avocet_store_batch *batch, char why[DB_MAX_WHY])
 	if (status != AVOCET_OK) {
 		return status;
 	}
-	if ((int64_t)db->wal_pages * 4096 >= checkpoint_size(db)) {
-		(void)db_checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
-	}
+	db_checkpoint_from(db, checkpoint_size(db));
 	return is_low(db, gave_ballast) ? AVOCET_STORE_LOW : AVOCET_OK;
 }

@@ -76,9 +76,10 @@ struct db {
 	void *arg;
 	sqlite3 *handle;
 	sqlite3_stmt *statements[DB_STATEMENTS];
-	int wal_pages;        /* in the log since it was written back */
-	int64_t commit_ns;    /* that a COMMIT takes, smoothed */
-	int64_t committed_ns; /* when the last one was over */
+	int wal_pages;            /* in the log since it was written back */
+	int64_t commit_ns;        /* that a COMMIT takes, smoothed */
+	int64_t checkpoint_at_ns; /* when the log may be written back again; 0: it could be */
+	int64_t committed_ns;     /* when the last one was over */
 	bool has_ballast;
 	bool is_low; /* said so */
 	uint64_t skipped;
@@ -125,6 +126,8 @@ int db_connect(struct db *db, const char *path, int flags);
 void db_disconnect(struct db *db);
 bool db_prepare(struct db *db);
 bool db_checkpoint(struct db *db, int mode);
+/* A log of so many bytes or more is written back; not at once again when it could not be. */
+void db_checkpoint_from(struct db *db, int64_t bytes);
 int64_t db_now_ns(void);
 int64_t db_free_space(const struct db *db);
 void db_make_ballast(struct db *db);

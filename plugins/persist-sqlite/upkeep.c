@@ -12,7 +12,8 @@
 
 enum {
 	PAGE = 4096,
-	IDLE_WAL_PAGES = (4 << 20) / PAGE, /* when idle, a log of so much is written back */
+	IDLE_WAL_BYTES = 4 << 20, /* when idle, a log of so much is written back */
+	RETRY_NS = 1000000000,    /* a log that could not be */
 	VACUUM_PAGES = 500,
 	VACUUM_SHARE = 4, /* … when more than a fourth of the file is free */
 	VACUUM_MIN = 256,
@@ -28,11 +29,24 @@ db_checkpoint(struct db *db, int mode)
 
 	if (code == SQLITE_OK) {
 		db->wal_pages = 0;
-	} else {
+		db->checkpoint_at_ns = 0;
+		return true;
+	}
+	/* What was committed is safe in the log, which grows meanwhile. */
+	if (db->checkpoint_at_ns == 0) {
 		db_sayf(db, AVOCET_LOG_WARN, "%s: its log cannot be written back: %s",
 		    db->options.path, sqlite3_errmsg(db->handle));
 	}
-	return code == SQLITE_OK;
+	db->checkpoint_at_ns = db_now_ns() + RETRY_NS;
+	return false;
+}
+
+void
+db_checkpoint_from(struct db *db, int64_t bytes)
+{
+	if ((int64_t)db->wal_pages * PAGE >= bytes && db_now_ns() >= db->checkpoint_at_ns) {
+		(void)db_checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
+	}
 }
 
 /* --- the disk --- */
@@ -113,7 +127,7 @@ shrink(struct db *db)
 int64_t
 db_upkeep(struct db *db, bool busy)
 {
-	if (db->is_low || !db->has_ballast) {
+	if (db->is_low) {
 		db_make_ballast(db);
 	}
 	if (busy) {
@@ -126,8 +140,9 @@ db_upkeep(struct db *db, bool busy)
 	if (shrink(db)) {
 		return AGAIN_MS;
 	}
-	if (db->wal_pages >= IDLE_WAL_PAGES) {
-		(void)db_checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
+	if (!db->has_ballast) {
+		db_make_ballast(db);
 	}
+	db_checkpoint_from(db, IDLE_WAL_BYTES);
 	return -1;
 }

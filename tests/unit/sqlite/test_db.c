@@ -3,9 +3,11 @@
  * operations that cannot be. */
 #include "lib/unit.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -262,6 +264,54 @@ what_frees_pages_gives_the_file_back(void **state)
 	db_close(&db, true);
 }
 
+static int
+count_said(const char *what)
+{
+	int count = 0;
+
+	for (const char *at = said; (at = strstr(at, what)) != NULL; at++) {
+		count++;
+	}
+	return count;
+}
+
+/* A file may grow to a MiB: the database reaches that long before its log does. */
+static void
+a_log_that_cannot_be_written_back_is_said_once_and_keeps_all(void **state)
+{
+	static char payload[20000];
+	struct rlimit before, small;
+	char log[DB_MAX_PATH + 8];
+	uint64_t count = 0;
+	struct stat status;
+
+	(void)state;
+	memset(payload, 'x', sizeof(payload));
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){1 << 20, before.rlim_max};
+	assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+	assert_int_equal(open_db(), AVOCET_OK);
+	(void)snprintf(log, sizeof(log), "%s-wal", options.path);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	do {
+		avocet_store_op op = {.kind = AVOCET_OP_MSG_PUT, .a = ++count};
+
+		op.s[0] = text("t");
+		op.s[1] = (avocet_bytes){(const uint8_t *)payload, sizeof(payload)};
+		assert_int_equal(commit(&op, 1), AVOCET_OK);
+		assert_int_equal(stat(log, &status), 0);
+	} while (status.st_size < 800000 && count < 1000);
+	assert_int_equal(count_said("cannot be written back"), 1);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+	db.checkpoint_at_ns = 1;
+	db_checkpoint_from(&db, 1);
+	assert_int_equal(db.wal_pages, 0);
+	db_close(&db, true);
+	assert_int_equal(open_db(), AVOCET_OK);
+	assert_true(db_number(&db, "SELECT count(*) FROM message", 0) == (int64_t)count);
+	db_close(&db, true);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
@@ -274,6 +324,7 @@ main(void)
 	    CASE(an_older_file_is_copied_and_brought_up_to_date),
 	    CASE(a_step_that_fails_changes_nothing),
 	    CASE(what_frees_pages_gives_the_file_back),
+	    CASE(a_log_that_cannot_be_written_back_is_said_once_and_keeps_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
