@@ -177,7 +177,7 @@ def test_damage_that_shows_at_reading_is_salvaged_by_the_next_start(run_broker, 
     fill_some(broker, name)
     damage_page(broker.folder / "avocet.db", "message")
     broker.start()
-    wait_until(lambda: "is ready" in broker.log() or broker.process.poll() is not None)
+    wait_until(lambda: "set aside as" in broker.log() or broker.process.poll() is not None)
     if broker.process.poll() is not None:       # it had taken connections before it looked at its store
         assert broker.process.poll() == 3 and "malformed" in broker.log()
         broker.start()
