@@ -187,6 +187,19 @@ addr_check(const char *text, const char **why_out)
 	return parse(text, &spec, why_out);
 }
 
+bool
+addr_host_text(const char *text, struct bytes *host_out)
+{
+	const char *why;
+	struct spec spec;
+
+	if (parse(text, &spec, &why) != 0) {
+		return false;
+	}
+	*host_out = spec.host;
+	return spec.host.len != 0;
+}
+
 /* --- looking up --- */
 
 static void

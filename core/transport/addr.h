@@ -25,6 +25,10 @@ struct addr {
  * no look-up: for checking a configuration. */
 int addr_check(const char *text, const char **why_out);
 
+/* The host of HOST:PORT and [IPV6]:PORT, without brackets; a view into text. False: the text is
+ * wrong, or names no host (a unix socket, a bare port). */
+bool addr_host_text(const char *text, struct bytes *host_out);
+
 /* At most `max` addresses into `addrs`; their number, or ERR_INVALID / ERR_IO with a sentence
  * (static) in *why_out. */
 int addr_resolve(const char *text, struct addr *addrs, int max, const char **why_out);
