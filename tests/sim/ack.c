@@ -9,7 +9,7 @@
 #include "wire/reason.h"
 
 void
-ack_expect(struct link *link, const struct expect *expect)
+ack_expect(struct cable *link, const struct expect *expect)
 {
 	struct expect copy = *expect;
 
@@ -59,7 +59,7 @@ taken(struct sim *sim, struct pub *pub, uint8_t reason)
 }
 
 static void
-on_publish_ack(struct link *link, const struct expect *expect, const struct wire_ack *ack)
+on_publish_ack(struct cable *link, const struct expect *expect, const struct wire_ack *ack)
 {
 	struct client *client = link->client;
 	struct outgoing *outgoing = ack_outgoing(client, ack->packet_id);
@@ -87,7 +87,7 @@ on_publish_ack(struct link *link, const struct expect *expect, const struct wire
 /* --- subscriptions --- */
 
 static void
-on_suback_one(struct link *link, struct sub *sub, unsigned at, uint8_t code)
+on_suback_one(struct cable *link, struct sub *sub, unsigned at, uint8_t code)
 {
 	struct life *life = link->life;
 	struct sim *sim = link->client->sim;
@@ -121,7 +121,7 @@ on_suback_one(struct link *link, struct sub *sub, unsigned at, uint8_t code)
 }
 
 static void
-on_suback(struct link *link, const struct expect *expect, const struct wire_suback *ack)
+on_suback(struct cable *link, const struct expect *expect, const struct wire_suback *ack)
 {
 	struct sim *sim = link->client->sim;
 
@@ -138,7 +138,7 @@ on_suback(struct link *link, const struct expect *expect, const struct wire_suba
 }
 
 static void
-on_unsuback(struct link *link, const struct expect *expect, const struct wire_suback *ack)
+on_unsuback(struct cable *link, const struct expect *expect, const struct wire_suback *ack)
 {
 	struct life *life = link->life;
 	struct sim *sim = link->client->sim;
@@ -182,7 +182,7 @@ packet_id_of(const struct wire_packet *packet)
 }
 
 void
-ack_came(struct link *link, const struct wire_packet *packet)
+ack_came(struct cable *link, const struct wire_packet *packet)
 {
 	struct sim *sim = link->client->sim;
 	struct expect expect;
@@ -220,7 +220,7 @@ crashed_since(const struct sim *sim, const struct life *life)
 }
 
 static bool
-must_be_present(const struct client *client, const struct link *link)
+must_be_present(const struct client *client, const struct cable *link)
 {
 	const struct life *life = client->life;
 	const struct sim *sim = client->sim;
@@ -236,7 +236,7 @@ must_be_present(const struct client *client, const struct link *link)
 }
 
 static bool
-may_be_present(const struct client *client, const struct link *link)
+may_be_present(const struct client *client, const struct cable *link)
 {
 	const struct life *life = client->life;
 	const struct sim *sim = client->sim;
@@ -261,7 +261,7 @@ may_be_present(const struct client *client, const struct link *link)
 }
 
 static void
-resend(struct link *link)
+resend(struct cable *link)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;
@@ -278,7 +278,7 @@ resend(struct link *link)
 			ack_expect(link, &(struct expect){.type = WIRE_PUBCOMP,
 					     .packet_id = outgoing->packet_id,
 					     .pub = pub->number});
-			link_send(link, &packet);
+			cable_send(link, &packet);
 			continue;
 		}
 		client_send_pub(link, pub, outgoing->packet_id, true);
@@ -286,7 +286,7 @@ resend(struct link *link)
 }
 
 static void
-begin(struct link *link, bool present)
+begin(struct cable *link, bool present)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;
@@ -325,7 +325,7 @@ begin(struct link *link, bool present)
 }
 
 static void
-on_refusal(struct link *link, uint8_t reason)
+on_refusal(struct cable *link, uint8_t reason)
 {
 	struct sim *sim = link->client->sim;
 	bool fails = sim_store_may_fail(sim);
@@ -343,12 +343,12 @@ on_refusal(struct link *link, uint8_t reason)
 	    sim->world.oracle == NULL) {
 		sim_fail(sim, "link %u is refused: 0x%02x", link->number, reason);
 	}
-	link_close(link, false);
+	cable_close(link, false);
 }
 
 /* The client has given this connection up, but the broker has let it in. */
 static void
-came_too_late(const struct link *link, bool present)
+came_too_late(const struct cable *link, bool present)
 {
 	struct client *client = link->client;
 
@@ -366,7 +366,7 @@ came_too_late(const struct link *link, bool present)
 }
 
 void
-ack_connack(struct link *link, const struct wire_connack *connack)
+ack_connack(struct cable *link, const struct wire_connack *connack)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;

@@ -89,7 +89,7 @@ payload_of(const struct pub *pub, char *memory)
 
 /* Fills a PUBLISH; its memory is the caller's. */
 static void
-fill_publish(struct link *link, struct pub *pub, uint16_t packet_id, bool dup,
+fill_publish(struct cable *link, struct pub *pub, uint16_t packet_id, bool dup,
     struct wire_publish *packet, char *payload, uint8_t *props)
 {
 	struct wire_writer writer = wire_writer_of(props, PROPS_MAX);
@@ -118,7 +118,7 @@ fill_publish(struct link *link, struct pub *pub, uint16_t packet_id, bool dup,
 }
 
 void
-client_send_pub(struct link *link, struct pub *pub, uint16_t packet_id, bool dup)
+client_send_pub(struct cable *link, struct pub *pub, uint16_t packet_id, bool dup)
 {
 	struct sim *sim = link->client->sim;
 	char payload[PAYLOAD_MAX];
@@ -145,7 +145,7 @@ client_send_pub(struct link *link, struct pub *pub, uint16_t packet_id, bool dup
 				     .packet_id = packet_id,
 				     .pub = pub->number});
 	}
-	link_send(link, &packet);
+	cable_send(link, &packet);
 }
 
 bool
@@ -216,7 +216,7 @@ client_ping(struct client *client)
 
 	if (client->link != NULL && client->link->state == LINK_UP) {
 		client->link->pings_sent++;
-		link_send(client->link, &packet);
+		cable_send(client->link, &packet);
 	}
 }
 
@@ -236,7 +236,7 @@ static void
 replace_links(struct client *client)
 {
 	for (size_t i = 0; i < client->links.count; i++) {
-		struct link *link = client->links.items[i];
+		struct cable *link = client->links.items[i];
 
 		if (link->state == LINK_GONE) {
 			continue;
@@ -245,12 +245,12 @@ replace_links(struct client *client)
 			client->is_messy = true;
 		}
 		link->zombie = true;
-		link_leave(link);
+		cable_leave(link);
 	}
 }
 
 static void
-fill_will(struct link *link, struct wire_connect *connect, char *payload, uint8_t *props)
+fill_will(struct cable *link, struct wire_connect *connect, char *payload, uint8_t *props)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;
@@ -280,7 +280,7 @@ fill_will(struct link *link, struct wire_connect *connect, char *payload, uint8_
 }
 
 static void
-fill_props(struct link *link, struct wire_writer *writer)
+fill_props(struct cable *link, struct wire_writer *writer)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;
@@ -315,11 +315,11 @@ client_connect(struct client *client)
 	uint8_t props[PROPS_MAX], will_props[PROPS_MAX];
 	struct wire_writer writer = wire_writer_of(props, PROPS_MAX);
 	struct wire_packet packet = {.type = WIRE_CONNECT};
-	struct link *link;
+	struct cable *link;
 
 	replace_links(client);
 	client->is_messy = client->is_messy && rival;
-	link = link_open(client, (unsigned)sim_draw(sim, WORLD_WORKERS));
+	link = cable_open(client, (unsigned)sim_draw(sim, WORLD_WORKERS));
 	link->has_rival = rival;
 	link->expiry_s = client->expiry_s;
 	link->clean_start = !client->is_persistent ||
@@ -363,7 +363,7 @@ client_connect(struct client *client)
 	}
 	sim_say(sim, "link %u: CONNECT %s v%u clean %d expiry %u receive_max %u", link->number,
 	    client->id, client->version, link->clean_start, link->expiry_s, link->receive_max);
-	link_send(link, &packet);
+	cable_send(link, &packet);
 }
 
 /* --- going --- */
@@ -372,7 +372,7 @@ void
 client_disconnect(struct client *client, bool with_will)
 {
 	struct sim *sim = client->sim;
-	struct link *link = client->link;
+	struct cable *link = client->link;
 	struct wire_packet packet = {.type = WIRE_DISCONNECT};
 
 	if (link == NULL || link->state != LINK_UP) {
@@ -383,17 +383,17 @@ client_disconnect(struct client *client, bool with_will)
 	sim->tick++;
 	sim_say(sim, "link %u (%s): DISCONNECT%s", link->number, client->id,
 	    with_will ? " with will" : "");
-	link_send(link, &packet);
+	cable_send(link, &packet);
 	link->left_clean = !with_will;
 	link->left_ms = world_now(&sim->world);
 	if (sim_chance(sim, 50)) {
-		link_close(link, false);
+		cable_close(link, false);
 	}
 	link->state = LINK_LEFT;
 }
 
 static void
-send_half(struct link *link)
+send_half(struct cable *link)
 {
 	struct client *client = link->client;
 	char payload[PAYLOAD_MAX];
@@ -406,14 +406,14 @@ send_half(struct link *link)
 	pub->size = pub->size < 12 ? 12 : pub->size;
 	fill_publish(link, pub, pub->qos != 0 ? client_next_id(client) : 0, false, &packet.publish,
 	    payload, props);
-	link_send_part(link, &packet);
+	cable_send_part(link, &packet);
 }
 
 void
 client_drop(struct client *client)
 {
 	struct sim *sim = client->sim;
-	struct link *link = client->link;
+	struct cable *link = client->link;
 
 	if (link == NULL || link->state == LINK_LEFT || link->state == LINK_GONE) {
 		return;
@@ -423,5 +423,5 @@ client_drop(struct client *client)
 	if (link->state == LINK_UP && sim_chance(sim, 30)) {
 		send_half(link);
 	}
-	link_close(link, sim_chance(sim, 50));
+	cable_close(link, sim_chance(sim, 50));
 }

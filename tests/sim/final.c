@@ -24,7 +24,7 @@ rest(struct sim *sim, unsigned rounds, int64_t ms)
 			oracle_answer(sim->world.oracle, true);
 		}
 		for (unsigned k = 0; k < sim->client_count; k++) {
-			struct link *link = sim->clients[k].link;
+			struct cable *link = sim->clients[k].link;
 
 			if (link != NULL && link->keep_alive != 0) {
 				client_ping(&sim->clients[k]);
@@ -57,7 +57,7 @@ behave(struct sim *sim)
 	}
 	for (unsigned i = 0; i < sim->client_count; i++) {
 		for (size_t k = 0; k < sim->clients[i].links.count; k++) {
-			struct link *link = sim->clients[i].links.items[k];
+			struct cable *link = sim->clients[i].links.items[k];
 
 			link->eager = 100;
 			link->take_max = SIZE_MAX;
@@ -66,7 +66,7 @@ behave(struct sim *sim)
 				mem_pipe_set_read_size(link->pipe, 0);
 			}
 			if (link->zombie) {
-				link_close(link, false);
+				cable_close(link, false);
 			}
 		}
 	}
@@ -102,7 +102,7 @@ check_links(struct sim *sim)
 {
 	for (unsigned i = 0; i < sim->client_count; i++) {
 		const struct client *client = &sim->clients[i];
-		const struct link *link = client->link;
+		const struct cable *link = client->link;
 
 		if (link == NULL) {
 			continue;

@@ -67,7 +67,7 @@ model_got(struct life *life, unsigned pub)
 /* --- sessions --- */
 
 struct life *
-model_life_new(struct client *client, const struct link *link)
+model_life_new(struct client *client, const struct cable *link)
 {
 	struct life *life = mem_zalloc(sizeof(*life));
 	struct sim *sim = client->sim;
@@ -325,7 +325,7 @@ check_backwards(const struct came *came)
 static void
 check_expiry(const struct came *came)
 {
-	const struct link *link = came->link;
+	const struct cable *link = came->link;
 	const struct pub *pub = came->pub;
 	const struct wire_props *props = &came->packet->props;
 	uint32_t left = wire_props_number(props, WIRE_MESSAGE_EXPIRY_INTERVAL, 0);
@@ -435,7 +435,7 @@ is_resent(const struct came *came)
 static void
 answer(const struct came *came)
 {
-	struct link *link = came->link;
+	struct cable *link = came->link;
 	struct sim *sim = link->client->sim;
 	struct arrival *arrival = arrival_of(came->life, came->packet->packet_id);
 	bool refuses = link->client->version == WIRE_V5 && came->life->owner != OBSERVER &&
@@ -457,7 +457,7 @@ answer(const struct came *came)
 static void
 check_window(const struct came *came)
 {
-	struct link *link = came->link;
+	struct cable *link = came->link;
 	unsigned most = (unsigned)link->client->sim->world.limits.session.max_inflight_messages;
 
 	if (link->receive_max != 0 && link->receive_max < most) {
@@ -514,7 +514,7 @@ judge(struct came *came)
 
 /* An empty payload has no number: only that it may be there at all is looked at. */
 static struct pub *
-find_empty(struct link *link, const struct wire_publish *packet, uint8_t topic)
+find_empty(struct cable *link, const struct wire_publish *packet, uint8_t topic)
 {
 	struct sim *sim = link->client->sim;
 
@@ -530,7 +530,7 @@ find_empty(struct link *link, const struct wire_publish *packet, uint8_t topic)
 }
 
 void
-model_delivery(struct link *link, const struct wire_publish *packet, uint8_t topic)
+model_delivery(struct cable *link, const struct wire_publish *packet, uint8_t topic)
 {
 	struct sim *sim = link->client->sim;
 	unsigned number = model_number_of(packet->payload);

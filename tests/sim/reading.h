@@ -7,7 +7,7 @@
 
 /* What came. */
 struct came {
-	struct link *link;
+	struct cable *link;
 	struct life *life;
 	struct pub *pub;
 	const struct wire_publish *packet;

@@ -78,13 +78,13 @@ sim_pump_all(struct sim *sim)
 		struct client *client = &sim->clients[i];
 
 		for (size_t k = 0; k < client->links.count; k++) {
-			struct link *link = client->links.items[k];
+			struct cable *link = client->links.items[k];
 
 			if (link->state != LINK_GONE && sim_chance(sim, link->eager)) {
-				link_look(link);
+				cable_look(link);
 			}
 			if (link->state == LINK_UP && sim_chance(sim, link->eager)) {
-				link_reply(link,
+				cable_reply(link,
 				    link->eager == 100 ? UINT32_MAX : (unsigned)sim_draw(sim, 4));
 			}
 		}
@@ -132,7 +132,7 @@ crash(struct sim *sim)
 		struct client *client = &sim->clients[i];
 
 		for (size_t k = 0; k < client->links.count; k++) {
-			struct link *link = client->links.items[k];
+			struct cable *link = client->links.items[k];
 
 			if (link->state != LINK_GONE) {
 				link->goodbye = true;
@@ -150,7 +150,7 @@ crash(struct sim *sim)
 		struct client *client = &sim->clients[i];
 
 		for (size_t k = 0; k < client->links.count; k++) {
-			link_ended(client->links.items[k]);
+			cable_ended(client->links.items[k]);
 		}
 		client->is_messy = false;
 		if (client->life != NULL && !world_is_durable(&sim->world)) {
@@ -258,7 +258,7 @@ sim_free(struct sim *sim)
 		struct client *client = &sim->clients[i];
 
 		for (size_t k = 0; k < client->links.count; k++) {
-			link_free(client->links.items[k]);
+			cable_free(client->links.items[k]);
 		}
 		vec_fini(&client->links);
 		vec_fini(&client->outgoing);

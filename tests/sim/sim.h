@@ -36,7 +36,7 @@ enum { FIRST_SHARED = 9 };
 
 struct sim;
 struct client;
-struct link;
+struct cable;
 struct life;
 
 enum will_state {
@@ -172,19 +172,19 @@ struct reply {
 	uint8_t reason;
 };
 
-enum link_state {
+enum cable_state {
 	LINK_OPENING, /* CONNECT was sent */
 	LINK_UP,
 	LINK_LEFT, /* nothing is sent any more; it waits to be closed by the broker */
 	LINK_GONE,
 };
 
-struct link {
+struct cable {
 	unsigned number;
 	struct client *client;
 	struct mem_pipe *pipe;
 	struct life *life; /* from CONNACK on */
-	enum link_state state;
+	enum cable_state state;
 	bool clean_start;
 	bool got_connack;
 	bool is_refused; /* CONNACK with an error */
@@ -224,10 +224,10 @@ struct client {
 	bool has_login;
 	uint32_t expiry_s;
 	uint16_t next_id;
-	struct life *life;        /* NULL: none, as far as is known */
-	bool may_exist;           /* a session may be there that the client does not know */
-	struct link *link;        /* the newest; NULL: none */
-	VEC(struct link *) links; /* all that are not gone */
+	struct life *life;         /* NULL: none, as far as is known */
+	bool may_exist;            /* a session may be there that the client does not know */
+	struct cable *link;        /* the newest; NULL: none */
+	VEC(struct cable *) links; /* all that are not gone */
 	VEC(struct outgoing) outgoing;
 };
 
@@ -239,7 +239,7 @@ struct sim {
 	bool is_final;  /* it comes to an end: everybody behaves */
 	bool is_wiping; /* all sessions end */
 	unsigned tick;
-	unsigned link_count;
+	unsigned cable_count;
 	uint32_t next_sub_id;
 	unsigned client_count;
 	bool has_failures; /* the store may fail */
@@ -274,7 +274,7 @@ void client_subscribe(struct client *client);
 void client_subscribe_one(struct client *client, uint8_t filter, uint8_t qos, uint32_t id);
 void client_unsubscribe(struct client *client);
 void client_ping(struct client *client);
-void client_send_pub(struct link *link, struct pub *pub, uint16_t packet_id, bool dup);
+void client_send_pub(struct cable *link, struct pub *pub, uint16_t packet_id, bool dup);
 void client_disconnect(struct client *client, bool with_will);
 /* Closes; half: within a packet. */
 void client_drop(struct client *client);
@@ -283,28 +283,28 @@ void client_clear(struct client *client, uint8_t topic);
 uint16_t client_next_id(struct client *client);
 bool client_may_publish(const struct client *client);
 
-/* --- link.c: bytes in and out --- */
+/* --- cable.c: bytes in and out --- */
 
-struct link *link_open(struct client *client, unsigned worker);
+struct cable *cable_open(struct client *client, unsigned worker);
 /* Encodes and sends. */
-void link_send(struct link *link, const struct wire_packet *packet);
+void cable_send(struct cable *link, const struct wire_packet *packet);
 /* Sends but a part of it. */
-void link_send_part(struct link *link, const struct wire_packet *packet);
+void cable_send_part(struct cable *link, const struct wire_packet *packet);
 /* Looks what the broker has sent, handles it, and answers. */
-void link_look(struct link *link);
-void link_reply(struct link *link, unsigned most);
-void link_close(struct link *link, bool broken);
-void link_free(struct link *link);
+void cable_look(struct cable *link);
+void cable_reply(struct cable *link, unsigned most);
+void cable_close(struct cable *link, bool broken);
+void cable_free(struct cable *link);
 /* The link is over: on the client's side nothing comes or goes any more. */
-void link_ended(struct link *link);
+void cable_ended(struct cable *link);
 /* The client turns away from it. */
-void link_leave(struct link *link);
+void cable_leave(struct cable *link);
 
 /* --- ack.c --- */
 
-void ack_expect(struct link *link, const struct expect *expect);
-void ack_came(struct link *link, const struct wire_packet *packet);
-void ack_connack(struct link *link, const struct wire_connack *packet);
+void ack_expect(struct cable *link, const struct expect *expect);
+void ack_came(struct cable *link, const struct wire_packet *packet);
+void ack_connack(struct cable *link, const struct wire_connack *packet);
 struct outgoing *ack_outgoing(struct client *client, uint16_t packet_id);
 
 /* --- model.c --- */
@@ -313,9 +313,9 @@ struct pub *model_pub(struct sim *sim, unsigned number);
 bool model_is_denied(const struct pub *pub);
 /* The number in a payload; 0: none. */
 unsigned model_number_of(struct bytes payload);
-struct life *model_life_new(struct client *client, const struct link *link);
+struct life *model_life_new(struct client *client, const struct cable *link);
 void model_life_blur(struct life *life);
-void model_delivery(struct link *link, const struct wire_publish *packet, uint8_t topic);
+void model_delivery(struct cable *link, const struct wire_publish *packet, uint8_t topic);
 struct got *model_got(struct life *life, unsigned pub);
 bool model_matches(uint8_t filter, uint8_t topic);
 /* Was the subscription there during all of a..b; may it have been there at some time of it? */
@@ -324,8 +324,8 @@ bool model_is_possible(const struct sub *sub, unsigned a, unsigned b);
 
 /* --- will.c --- */
 
-void will_link_ended(struct link *link);
-void will_reconnected(struct client *client, struct link *link, bool present);
+void will_link_ended(struct cable *link);
+void will_reconnected(struct client *client, struct cable *link, bool present);
 void will_check(struct sim *sim);
 void will_crash(struct sim *sim);
 

@@ -9,7 +9,7 @@
 enum { PROPS_MAX = 256 };
 
 static bool
-is_pending(const struct link *link, uint8_t filter)
+is_pending(const struct cable *link, uint8_t filter)
 {
 	for (size_t i = 0; i < link->expects.count; i++) {
 		const struct expect *expect = &link->expects.items[i];
@@ -46,7 +46,7 @@ known_of(const struct life *life, uint8_t filter)
 }
 
 static unsigned
-add_sub(struct link *link, const struct wire_subscription *item, uint8_t filter, uint32_t id)
+add_sub(struct cable *link, const struct wire_subscription *item, uint8_t filter, uint32_t id)
 {
 	struct life *life = link->life;
 	struct sim *sim = link->client->sim;
@@ -76,7 +76,7 @@ add_sub(struct link *link, const struct wire_subscription *item, uint8_t filter,
 }
 
 static void
-send_subscribe(struct link *link, const struct wire_subscription *items, const uint8_t *filters,
+send_subscribe(struct cable *link, const struct wire_subscription *items, const uint8_t *filters,
     unsigned count, uint32_t id)
 {
 	struct sim *sim = link->client->sim;
@@ -104,7 +104,7 @@ send_subscribe(struct link *link, const struct wire_subscription *items, const u
 	    .filters = bytes_make(memory, body.len),
 	    .props = {.block = bytes_make(props, writer.len)}};
 	ack_expect(link, &expect);
-	link_send(link, &packet);
+	cable_send(link, &packet);
 }
 
 static uint8_t
@@ -119,7 +119,7 @@ void
 client_subscribe(struct client *client)
 {
 	struct sim *sim = client->sim;
-	struct link *link = client->link;
+	struct cable *link = client->link;
 	struct wire_subscription items[2];
 	uint8_t filters[2];
 	unsigned count = 0;
@@ -166,7 +166,7 @@ void
 client_unsubscribe(struct client *client)
 {
 	struct sim *sim = client->sim;
-	struct link *link = client->link;
+	struct cable *link = client->link;
 	uint8_t memory[PROPS_MAX];
 	struct wire_writer body = wire_writer_of(memory, PROPS_MAX);
 	struct expect expect = {.type = WIRE_UNSUBACK, .count = 1};
@@ -195,5 +195,5 @@ client_unsubscribe(struct client *client)
 	    .filter_count = 1,
 	    .filters = bytes_make(memory, body.len)};
 	ack_expect(link, &expect);
-	link_send(link, &packet);
+	cable_send(link, &packet);
 }

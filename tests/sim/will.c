@@ -17,14 +17,14 @@ settle(struct sim *sim, struct pub *will, unsigned least, unsigned most)
 }
 
 static struct pub *
-will_of(const struct link *link)
+will_of(const struct cable *link)
 {
 	return link->will != 0 ? model_pub(link->client->sim, link->will) : NULL;
 }
 
 /* Could the broker have ended the connection for a reason of its own, before it read DISCONNECT? */
 static bool
-may_have_been_cut(const struct link *link)
+may_have_been_cut(const struct cable *link)
 {
 	return link->goodbye || link->zombie || link->has_rival || link->eager < 100 ||
 	       link->keep_alive != 0 || link->client->sim->world.oracle != NULL;
@@ -32,13 +32,13 @@ may_have_been_cut(const struct link *link)
 
 /* Of a slow client nobody knows when the broker has given it up. */
 static int64_t
-attached_until(const struct link *link)
+attached_until(const struct cable *link)
 {
 	return link->closed && !link->is_slow ? link->left_ms : link->alive_ms;
 }
 
 void
-will_link_ended(struct link *link)
+will_link_ended(struct cable *link)
 {
 	struct sim *sim = link->client->sim;
 	struct pub *will = will_of(link);
@@ -84,10 +84,10 @@ delay_ms(const struct client *client, const struct pub *will)
 
 /* Did another CONNECT come between, of which nobody knows what became? */
 static bool
-has_doubtful_between(const struct client *client, const struct link *old, const struct link *now)
+has_doubtful_between(const struct client *client, const struct cable *old, const struct cable *now)
 {
 	for (size_t i = 0; i < client->links.count; i++) {
-		const struct link *link = client->links.items[i];
+		const struct cable *link = client->links.items[i];
 
 		if (link->number > old->number && link->number < now->number &&
 		    !link->got_connack) {
@@ -99,7 +99,7 @@ has_doubtful_between(const struct client *client, const struct link *old, const 
 
 /* The client is back, in the old session or in a new one. */
 static void
-resolve(struct client *client, struct link *now, struct link *old, bool present)
+resolve(struct client *client, struct cable *now, struct cable *old, bool present)
 {
 	struct sim *sim = client->sim;
 	struct pub *will = will_of(old);
@@ -126,7 +126,7 @@ resolve(struct client *client, struct link *now, struct link *old, bool present)
 }
 
 void
-will_reconnected(struct client *client, struct link *link, bool present)
+will_reconnected(struct client *client, struct cable *link, bool present)
 {
 	for (size_t i = 0; i < client->links.count; i++) {
 		resolve(client, link, client->links.items[i], present);

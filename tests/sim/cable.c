@@ -14,18 +14,18 @@
 
 enum { PACKET_MAX = 16384 };
 
-struct link *
-link_open(struct client *client, unsigned worker)
+struct cable *
+cable_open(struct client *client, unsigned worker)
 {
 	struct sim *sim = client->sim;
 	struct broker_hand *hand = &sim->world.house->hands[worker];
-	struct link *link = mem_zalloc(sizeof(*link));
+	struct cable *link = mem_zalloc(sizeof(*link));
 	bool slow =
 	    sim->has_slow && client->index != OBSERVER && !sim->is_final && sim_chance(sim, 40);
 	struct stream *stream;
 	char name[32];
 
-	link->number = ++sim->link_count;
+	link->number = ++sim->cable_count;
 	link->client = client;
 	link->is_slow = slow;
 	link->eager = slow ? 5 + (unsigned)sim_draw(sim, 60) : 100;
@@ -48,7 +48,7 @@ link_open(struct client *client, unsigned worker)
 }
 
 static size_t
-encode(const struct link *link, const struct wire_packet *packet, uint8_t *out)
+encode(const struct cable *link, const struct wire_packet *packet, uint8_t *out)
 {
 	struct wire_encoder encoder = {.version = link->client->version, .sender = WIRE_CLIENT};
 	size_t size = wire_encode(&encoder, packet, out, PACKET_MAX);
@@ -61,7 +61,7 @@ encode(const struct link *link, const struct wire_packet *packet, uint8_t *out)
 }
 
 void
-link_send(struct link *link, const struct wire_packet *packet)
+cable_send(struct cable *link, const struct wire_packet *packet)
 {
 	uint8_t out[PACKET_MAX];
 
@@ -69,7 +69,7 @@ link_send(struct link *link, const struct wire_packet *packet)
 }
 
 void
-link_send_part(struct link *link, const struct wire_packet *packet)
+cable_send_part(struct cable *link, const struct wire_packet *packet)
 {
 	uint8_t out[PACKET_MAX];
 	size_t size = encode(link, packet, out);
@@ -81,7 +81,7 @@ link_send_part(struct link *link, const struct wire_packet *packet)
 /* --- packets --- */
 
 static void
-on_publish(struct link *link, const struct wire_publish *packet)
+on_publish(struct cable *link, const struct wire_publish *packet)
 {
 	struct sim *sim = link->client->sim;
 	struct bytes topic = packet->topic;
@@ -111,7 +111,7 @@ on_publish(struct link *link, const struct wire_publish *packet)
 }
 
 static void
-on_pubrel(struct link *link, const struct wire_ack *packet)
+on_pubrel(struct cable *link, const struct wire_ack *packet)
 {
 	struct life *life = link->life;
 	struct reply reply = {WIRE_PUBCOMP, packet->packet_id, 0};
@@ -136,7 +136,7 @@ on_pubrel(struct link *link, const struct wire_ack *packet)
 }
 
 static void
-on_disconnect(struct link *link, const struct wire_disconnect *packet)
+on_disconnect(struct cable *link, const struct wire_disconnect *packet)
 {
 	struct sim *sim = link->client->sim;
 
@@ -160,7 +160,7 @@ on_disconnect(struct link *link, const struct wire_disconnect *packet)
 }
 
 static void
-handle(struct link *link, const struct wire_packet *packet)
+handle(struct cable *link, const struct wire_packet *packet)
 {
 	struct sim *sim = link->client->sim;
 
@@ -204,7 +204,7 @@ handle(struct link *link, const struct wire_packet *packet)
 }
 
 static void
-take_in(struct link *link)
+take_in(struct cable *link)
 {
 	struct sim *sim = link->client->sim;
 	struct bytes output = mem_pipe_output(link->pipe);
@@ -237,7 +237,7 @@ take_in(struct link *link)
 }
 
 void
-link_look(struct link *link)
+cable_look(struct cable *link)
 {
 	struct sim *sim = link->client->sim;
 
@@ -250,7 +250,7 @@ link_look(struct link *link)
 	if (mem_pipe_is_closed(link->pipe) &&
 	    (link->closed || mem_pipe_output(link->pipe).len == 0)) {
 		sim_say(sim, "link %u is closed", link->number);
-		link_ended(link);
+		cable_ended(link);
 		return;
 	}
 	if (!link->is_slow) {
@@ -265,7 +265,7 @@ link_look(struct link *link)
 
 /* Acknowledgements that are due, in their order. */
 void
-link_reply(struct link *link, unsigned most)
+cable_reply(struct cable *link, unsigned most)
 {
 	size_t sent = 0;
 
@@ -292,7 +292,7 @@ link_reply(struct link *link, unsigned most)
 		}
 		sim_say(link->client->sim, "link %u (%s): sends %s %u 0x%02x", link->number,
 		    link->client->id, wire_type_name(reply->type), reply->packet_id, reply->reason);
-		link_send(link, &packet);
+		cable_send(link, &packet);
 	}
 	for (size_t i = 0; i + sent < link->replies.count; i++) {
 		link->replies.items[i] = link->replies.items[i + sent];
@@ -304,7 +304,7 @@ link_reply(struct link *link, unsigned most)
 
 /* Its CONNECT was carried out, or not: nobody has told. */
 static void
-doubt(struct link *link)
+doubt(struct cable *link)
 {
 	struct client *client = link->client;
 	struct life *life = client->life;
@@ -329,7 +329,7 @@ doubt(struct link *link)
 
 /* The client closes: nothing is read any more. */
 void
-link_close(struct link *link, bool broken)
+cable_close(struct cable *link, bool broken)
 {
 	if (link->closed || link->state == LINK_GONE) {
 		return;
@@ -345,7 +345,7 @@ link_close(struct link *link, bool broken)
 /* Nothing that was asked on it is told any more; a SUBSCRIBE may be carried out later all the same.
  */
 void
-link_leave(struct link *link)
+cable_leave(struct cable *link)
 {
 	struct life *life = link->life;
 
@@ -364,7 +364,7 @@ link_leave(struct link *link)
 }
 
 void
-link_ended(struct link *link)
+cable_ended(struct cable *link)
 {
 	struct client *client = link->client;
 	struct sim *sim = client->sim;
@@ -386,7 +386,7 @@ link_ended(struct link *link)
 	    (client->link == NULL || client->link == link || !client->link->got_connack)) {
 		client->life->left_ms = world_now(&sim->world);
 	}
-	link_leave(link);
+	cable_leave(link);
 	if (life != NULL && !life->persistent) {
 		life->ended = true;
 		for (size_t i = 0; i < life->subs.count; i++) {
@@ -400,7 +400,7 @@ link_ended(struct link *link)
 }
 
 void
-link_free(struct link *link)
+cable_free(struct cable *link)
 {
 	mem_pipe_release(&link->pipe);
 	buf_fini(&link->input);
