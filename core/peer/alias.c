@@ -7,6 +7,9 @@
 #include "peer/alias.h"
 
 #include "base/mem.h"
+#include "peer/peer.h"
+#include "wire/props.h"
+#include "wire/reason.h"
 
 struct alias {
 	uint8_t *topic;
@@ -142,4 +145,32 @@ peer_alias_for(struct peer_aliases *aliases, struct bytes topic, bool *known_out
 	set_topic(&aliases->out[at], topic);
 	aliases->out_number[at] = ++aliases->out_count;
 	return aliases->out_number[at];
+}
+
+uint8_t
+peer_resolve_topic(struct peer *peer, const struct wire_publish *packet, struct bytes *topic_out,
+    const char **why_out)
+{
+	uint32_t alias;
+
+	*topic_out = packet->topic;
+	*why_out = NULL;
+	if (!wire_props_has(&packet->props, WIRE_TOPIC_ALIAS)) {
+		return WIRE_REASON_SUCCESS;
+	}
+	alias = wire_props_number(&packet->props, WIRE_TOPIC_ALIAS, 0);
+	if (alias == 0 || alias > peer->aliases_in) {
+		*why_out = "PUBLISH: the Topic Alias is above the maximum";
+		return WIRE_REASON_TOPIC_ALIAS_INVALID;
+	}
+	if (packet->topic.len != 0) {
+		peer_alias_set(peer_aliases_of(peer), (uint16_t)alias, packet->topic);
+		return WIRE_REASON_SUCCESS;
+	}
+	*topic_out = peer_alias_get(peer_aliases_of(peer), (uint16_t)alias);
+	if (topic_out->len == 0) {
+		*why_out = "PUBLISH: the Topic Alias is not known";
+		return WIRE_REASON_PROTOCOL_ERROR;
+	}
+	return WIRE_REASON_SUCCESS;
 }

@@ -148,8 +148,18 @@ bool peer_send(struct peer *peer, const struct wire_packet *packet);
 enum session_offer peer_send_publish(struct peer *peer, const struct session_delivery *delivery,
     uint32_t prefix_len, int64_t mono_ms);
 
+/* The same under another topic, and for MQTT 5 with another block of properties; retain and QoS are
+ * the delivery's. Views for the call. */
+enum session_offer peer_send_publish_as(struct peer *peer, const struct session_delivery *delivery,
+    struct bytes topic, struct bytes props, int64_t mono_ms);
+
 /* Its table of aliases. */
 struct peer_aliases *peer_aliases_of(struct peer *peer);
+
+/* The topic that a received PUBLISH means; an alias that it brings is kept [MQTT-3.3.2-7] …. Not
+ * SUCCESS: the connection must end for this reason, with this sentence (static). */
+uint8_t peer_resolve_topic(struct peer *peer, const struct wire_publish *packet,
+    struct bytes *topic_out, const char **why_out);
 
 /* Small acknowledgement without properties, straight into the output. */
 void peer_send_ack(struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason);

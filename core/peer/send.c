@@ -135,31 +135,25 @@ fill_head(const struct peer *peer, const struct session_delivery *delivery, uint
 	}
 }
 
-enum session_offer
-peer_send_publish(struct peer *peer, const struct session_delivery *delivery, uint32_t prefix_len,
-    int64_t mono_ms)
+static enum session_offer
+send_head(
+    struct peer *peer, const struct session_delivery *delivery, struct wire_publish_head *head)
 {
-	struct wire_publish_head head;
-	struct wire_publish_size size;
+	struct wire_publish_size size = measure(peer, head);
 	struct bytes payload = msg_payload(delivery->msg);
 	uint8_t *at;
 
-	if (peer->state != PEER_OPEN || peer->was_full) {
-		return SESSION_LATER;
-	}
-	fill_head(peer, delivery, prefix_len, mono_ms, &head);
-	size = measure(peer, &head);
 	if (size.total == 0) {
 		return SESSION_TOO_LARGE;
 	}
 	if (payload.len >= PEER_REFERENCE_FROM) {
 		at = peer_out_reserve(&peer->out, &peer->room->pool, size.head);
-		wire_publish_write(&head, &size, at);
+		wire_publish_write(head, &size, at);
 		peer_out_add(&peer->out, size.head);
 		peer_out_reference(&peer->out, &peer->room->pool, delivery->msg);
 	} else {
 		at = peer_out_reserve(&peer->out, &peer->room->pool, size.total);
-		wire_publish_write(&head, &size, at);
+		wire_publish_write(head, &size, at);
 		if (payload.len != 0) {
 			memcpy(at + size.head, payload.data, payload.len);
 		}
@@ -172,4 +166,32 @@ peer_send_publish(struct peer *peer, const struct session_delivery *delivery, ui
 		peer->was_full = true;
 	}
 	return SESSION_TAKEN;
+}
+
+enum session_offer
+peer_send_publish(struct peer *peer, const struct session_delivery *delivery, uint32_t prefix_len,
+    int64_t mono_ms)
+{
+	struct wire_publish_head head;
+
+	if (peer->state != PEER_OPEN || peer->was_full) {
+		return SESSION_LATER;
+	}
+	fill_head(peer, delivery, prefix_len, mono_ms, &head);
+	return send_head(peer, delivery, &head);
+}
+
+enum session_offer
+peer_send_publish_as(struct peer *peer, const struct session_delivery *delivery, struct bytes topic,
+    struct bytes props, int64_t mono_ms)
+{
+	struct wire_publish_head head;
+
+	if (peer->state != PEER_OPEN || peer->was_full) {
+		return SESSION_LATER;
+	}
+	fill_head(peer, delivery, 0, mono_ms, &head);
+	head.topic = topic;
+	head.props = head.version == WIRE_V5 ? props : (struct bytes){0};
+	return send_head(peer, delivery, &head);
 }

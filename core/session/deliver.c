@@ -279,6 +279,12 @@ session_deliver(struct session *session, struct session_delivery *delivery)
 bool
 session_send(struct session *session, struct session_delivery *delivery)
 {
+	if (delivery->qos > session->max_qos) {
+		delivery->qos = session->max_qos;
+		if (delivery->qos == 0) {
+			session_delete_row(session->table, session->sid, delivery);
+		}
+	}
 	if (delivery->qos > 0) {
 		return session_inflight_send(session, delivery);
 	}

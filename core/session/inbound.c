@@ -250,6 +250,29 @@ session_inbound_release(struct session *session, uint16_t packet_id, uint64_t *t
 	return WIRE_REASON_SUCCESS;
 }
 
+void
+session_forgotten(struct session *session, size_t *sent_out, size_t *received_out)
+{
+	struct session_inbox *inbox = session->inbox;
+
+	*received_out = 0;
+	for (uint32_t at = 0; inbox != NULL && at <= inbox->mask; at++) {
+		const struct inbound *item = &inbox->items[at];
+
+		if (item->state != INBOUND_TAKEN) {
+			continue; /* free, released already, or not answered: it has no row */
+		}
+		++*received_out;
+		if (session_is_stored(session)) {
+			(void)session_put(session->table, &(struct store_op){.kind = STORE_RECV_DEL,
+							      .sid = session->sid,
+							      .packet_id = item->packet_id});
+		}
+	}
+	mem_free(&session->inbox);
+	*sent_out = session_inflight_forget(session);
+}
+
 size_t
 session_inbound_count(struct session *session)
 {

@@ -278,6 +278,42 @@ session_inflight_send(struct session *session, struct session_delivery *delivery
 	return true;
 }
 
+static void finish(struct session *session, struct session_flight *flight);
+
+/* Offers what was sent before, or has waited at the gate: with the QoS that the other side takes
+ * now. QoS 0 is over with it. */
+static enum session_offer
+offer_flight(struct session *session, struct session_flight *flight)
+{
+	struct session_delivery lowered = flight->delivery;
+	enum session_offer offer;
+
+	if (flight->delivery.qos <= session->max_qos) {
+		return session->sink->ops->offer(session->sink, &flight->delivery);
+	}
+	lowered.qos = session->max_qos;
+	if (lowered.qos == 0) {
+		lowered.packet_id = 0;
+		lowered.flags &= (uint8_t)~SESSION_DUP;
+	}
+	offer = session->sink->ops->offer(session->sink, &lowered);
+	if (offer == SESSION_TAKEN) {
+		flight->delivery.qos = lowered.qos;
+	}
+	return offer;
+}
+
+/* It is on the wire, or over. */
+static void
+note_sent(struct session *session, struct session_flight *flight)
+{
+	if (flight->delivery.qos == 0) {
+		finish(session, flight);
+	} else {
+		put_on_wire(&session->out->inflight, flight);
+	}
+}
+
 /* Sends one again, as it stands. False: not now. */
 static bool
 resend(struct session *session, struct session_flight *flight)
@@ -297,15 +333,18 @@ resend(struct session *session, struct session_flight *flight)
 		return false;
 	}
 	/* [MQTT-3.3.1-1]; it does not expire any more, its delivery has begun. */
-	flight->delivery.flags |= SESSION_DUP;
-	offer = session->sink->ops->offer(session->sink, &flight->delivery);
+	if (!flight->is_new) {
+		flight->delivery.flags |= SESSION_DUP;
+	}
+	offer = offer_flight(session, flight);
 	if (offer == SESSION_LATER) {
 		return false;
 	}
+	flight->is_new = false;
 	if (offer != SESSION_TAKEN) {
 		drop_flight(session, flight, offer);
 	} else {
-		put_on_wire(inflight, flight);
+		note_sent(session, flight);
 	}
 	return true;
 }
@@ -338,7 +377,7 @@ pass_gate(struct session *session, struct session_flight *flight, uint16_t befor
 		session_drop(session, &delivery, SESSION_DROP_EXPIRED);
 		return true;
 	}
-	offer = session->sink->ops->offer(session->sink, &flight->delivery);
+	offer = offer_flight(session, flight);
 	if (offer == SESSION_LATER) {
 		return false;
 	}
@@ -348,7 +387,7 @@ pass_gate(struct session *session, struct session_flight *flight, uint16_t befor
 		return true;
 	}
 	flight->state = SESSION_FLIGHT_SENT;
-	put_on_wire(inflight, flight);
+	note_sent(session, flight);
 	return true;
 }
 
@@ -494,6 +533,52 @@ session_pubcomp(struct session *session, uint16_t packet_id)
 	if (flight != NULL && flight->state == SESSION_FLIGHT_RELEASED) {
 		finish(session, flight);
 	}
+}
+
+/* --- a side that has forgotten --- */
+
+/* Those whose PUBREL waits need not send it. */
+static void
+forget_held(struct session_inflight *inflight)
+{
+	uint16_t before = 0, next;
+
+	for (uint16_t id = inflight->gate_first; id != 0; id = next) {
+		next = flight_of(inflight, id)->gate_next;
+		if (flight_of(inflight, id)->state == SESSION_FLIGHT_HELD) {
+			leave_gate(inflight, before);
+			flight_of(inflight, id)->state = SESSION_FLIGHT_RELEASED;
+		} else {
+			before = id;
+		}
+	}
+}
+
+size_t
+session_inflight_forget(struct session *session)
+{
+	struct session_inflight *inflight;
+	size_t sent = 0;
+	uint16_t next;
+
+	if (session->out == NULL) {
+		return 0;
+	}
+	inflight = &session->out->inflight;
+	forget_held(inflight);
+	for (uint16_t id = inflight->first; id != 0; id = next) {
+		struct session_flight *flight = flight_of(inflight, id);
+
+		next = flight->next;
+		if (flight->state == SESSION_FLIGHT_RELEASED) {
+			finish(session, flight); /* it had the message */
+		} else if (flight->state == SESSION_FLIGHT_SENT) {
+			flight->delivery.flags &= (uint8_t)~SESSION_DUP;
+			flight->is_new = true;
+			sent++;
+		}
+	}
+	return sent;
 }
 
 /* --- loading and freeing --- */

@@ -128,6 +128,7 @@ attach(struct session *session, const struct session_open *open, struct session_
 	msg_client_unref(&old);
 	session->expiry_s = open->expiry_s;
 	session->receive_maximum = open->receive_maximum;
+	session->max_qos = open->has_max_qos ? open->max_qos & 3U : 2;
 	session_set_limits(session, open->limits, open->conf);
 	session->sink = sink;
 	session->serving = false;

@@ -317,6 +317,11 @@ session_replay_step(struct session *session, unsigned *visits)
 		msg_unref(&msg);
 		return SESSION_STEP_DONE;
 	}
+	if (topic_id_is_part(replay->sub->subscription_id) &&
+	    !topic_is_in_part(replay->sub->subscription_id, msg_topic(msg))) {
+		msg_unref(&msg);
+		return SESSION_STEP_DONE;
+	}
 	qos = session_limits_of(session)->upgrade_outgoing_qos || msg->qos > replay->sub->qos
 		  ? replay->sub->qos
 		  : msg->qos;

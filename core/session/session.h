@@ -151,6 +151,9 @@ struct session_open {
 	bool store; /* the listener's durability is not `none`: a persistent session has rows */
 	struct msg *will; /* NULL: none; a reference is taken over when it is opened */
 	uint32_t will_delay_s;
+	bool has_max_qos; /* the other side takes nothing above max_qos (a link's): what is more is
+			     sent with that */
+	uint8_t max_qos;
 };
 
 enum session_open_status {
@@ -192,6 +195,14 @@ void session_detach(struct session *session, enum session_leave how);
 
 /* DISCONNECT brought another Session Expiry Interval. */
 void session_set_expiry(struct session *session, uint32_t expiry_s);
+
+/*
+ * The other side of a link has forgotten the session (it said Session Present 0). Nobody is
+ * attached. What it had taken in its charge (PUBREC was there) is over; what it was sent goes out
+ * again as new; the packet ids that it had used are free. All of it is in one chunk. sent_out: how
+ * many may come twice. received_out: how many ids of QoS 2 it was not released from.
+ */
+void session_forgotten(struct session *session, size_t *sent_out, size_t *received_out);
 
 /* Re-authentication: another snapshot of the same client. Referenced. */
 void session_set_client(struct session *session, struct msg_client *client);
@@ -278,8 +289,10 @@ struct session_subscribe {
 	struct bytes filter; /* as the client wrote it, with $share, without prefix */
 	struct bytes
 	    full_filter; /* what goes into the tree: prefix before the filter behind $share/NAME/ */
-	struct bytes share_name; /* empty: not shared */
-	uint32_t subscription_id;
+	struct bytes share_name;  /* empty: not shared */
+	uint32_t subscription_id; /* 0 with parts */
+	/* parts > 1: only messages whose topics fall into this one of so many parts. */
+	uint16_t part, parts;
 	uint8_t qos; /* granted */
 	bool no_local;
 	bool retain_as_published;

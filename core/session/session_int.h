@@ -32,6 +32,7 @@ struct session_flight {
 	uint16_t gate_next;
 	uint8_t state; /* enum session_flight_state */
 	bool on_wire;  /* sent on this connection */
+	bool is_new;   /* the other side has forgotten that it was sent */
 };
 
 struct session_inflight {
@@ -177,6 +178,7 @@ struct session {
 	bool dirty : 1;           /* stands in table->dirty or settling */
 	bool replay_turn : 1;     /* whose turn it is to send: live or replay … */
 	bool qos0_turn : 1;       /* … QoS 0 or the others */
+	uint8_t max_qos : 2;      /* that is sent on this connection */
 };
 
 struct session_slot {
@@ -312,6 +314,8 @@ bool session_inflight_send(struct session *session, struct session_delivery *del
 bool session_inflight_pump(struct session *session, unsigned *budget);
 void session_inflight_attach(struct session *session); /* a new connection serves */
 void session_inflight_detach(struct session *session);
+/* The other side has forgotten; how many go out as new. */
+size_t session_inflight_forget(struct session *session);
 /* A loaded row: takes its id. False: the id is taken or not to be had. */
 bool session_inflight_load(
     struct session *session, struct session_delivery *delivery, bool released);

@@ -145,10 +145,17 @@ full_of(const struct session_subscribe *subscribe)
 	return subscribe->full_filter;
 }
 
+static uint32_t
+id_of(const struct session_subscribe *subscribe)
+{
+	return subscribe->parts > 1 ? topic_part_id(subscribe->part, subscribe->parts)
+				    : subscribe->subscription_id;
+}
+
 static void
 set_options(struct session_sub *sub, const struct session_subscribe *subscribe)
 {
-	sub->subscription_id = subscribe->subscription_id;
+	sub->subscription_id = id_of(subscribe);
 	sub->qos = subscribe->qos & 3U;
 	sub->flags = ((subscribe->no_local ? TOPIC_NO_LOCAL : 0) |
 			 (subscribe->retain_as_published ? TOPIC_RETAIN_AS_PUBLISHED : 0)) &
@@ -340,7 +347,7 @@ add_to_tree(struct session *session, const struct session_sub *sub,
 	struct topic_subscriber subscriber = {.sid = session->sid,
 	    .slot = session->slot,
 	    .generation = session_generation(session),
-	    .subscription_id = subscribe->subscription_id,
+	    .subscription_id = id_of(subscribe),
 	    .worker = (uint16_t)worker_index(table->worker),
 	    .qos = subscribe->qos,
 	    .flags = (uint8_t)((subscribe->no_local ? TOPIC_NO_LOCAL : 0) |
