@@ -169,6 +169,12 @@ set_of_will(void *arg, struct bytes listener)
 					     : broker_plugins_set_of(&broker->plugins, listener);
 }
 
+static struct conf *
+conf_now(void *arg)
+{
+	return ((struct broker *)arg)->conf;
+}
+
 static struct broker_house_options
 house_options(struct broker *broker)
 {
@@ -186,6 +192,8 @@ house_options(struct broker *broker)
 	    .wall_ms = broker->setup.wall_ms,
 	    .on_sys = broker_sys_ask,
 	    .arg = &broker->sys,
+	    .conf_now = conf_now,
+	    .conf_arg = broker,
 	};
 }
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Checks of the configuration that need more than a table: values of one key that another key
- * rules, features that this version does not have, and the parts that fit together only as a whole
- * (names that must differ, limits of a listener over those of all). What holds for one struct is
- * checked with it, so that one wrong listener does not hide another; what needs the whole comes
- * last.
+ * rules, and the parts that fit together only as a whole (names that must differ, limits of a
+ * listener over those of all). What holds for one struct is checked with it, so that one wrong
+ * listener does not hide another; what needs the whole comes last.
  *
  * The last check also makes struct conn_listener, in the same arena. Main's thread, before the
  * configuration is shared.
@@ -16,6 +15,7 @@
 
 #include "base/log.h"
 #include "broker/entry.h"
+#include "broker/links.h"
 #include "broker/plugins.h"
 #include "transport/addr.h"
 #include "transport/tls_ctx.h"
@@ -26,12 +26,6 @@ enum { MAX_WHY = 512 };
 #define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 /* --- one struct at a time --- */
-
-static void
-fail_unbuilt(struct conf_check *check, const char *key, const char *what)
-{
-	conf_check_fail(check, key, "%s not built into this version", what);
-}
 
 /* null is as good as nothing. */
 static void
@@ -100,14 +94,16 @@ broker_check_plugin(struct conf_check *check, void *target)
 void
 broker_check_link(struct conf_check *check, void *target)
 {
-	(void)target;
-	fail_unbuilt(check, NULL, "links are");
+	struct broker_link *link = target;
+
+	(void)check;
+	set_if_null(&link->chains, "default");
 }
 
 void
 broker_check_filter(struct conf_check *check, void *target)
 {
-	const struct conn_durability_filter *filter = target;
+	const struct route_durability_filter *filter = target;
 	struct bytes text = bytes_of(filter->filter);
 	enum wire_topic_fault fault = wire_topic_filter_check(text, false, false);
 
@@ -344,15 +340,15 @@ static void
 join_filters(struct within *within, const struct conf_list *own)
 {
 	const struct conf_list *all = &within->options->durability.filters;
-	struct conn_durability *durability = &within->listener->conn.durability;
-	struct conn_durability_filter *filters =
+	struct route_durability *durability = &within->listener->conn.durability;
+	struct route_durability_filter *filters =
 	    arena_alloc(within->check.bind->arena, (own->count + all->count) * sizeof(*filters));
 
 	for (size_t i = 0; i < own->count; i++) {
-		filters[i] = ((const struct conn_durability_filter *)own->items)[i];
+		filters[i] = ((const struct route_durability_filter *)own->items)[i];
 	}
 	for (size_t i = 0; i < all->count; i++) {
-		filters[own->count + i] = ((const struct conn_durability_filter *)all->items)[i];
+		filters[own->count + i] = ((const struct route_durability_filter *)all->items)[i];
 	}
 	durability->filters = filters;
 	durability->filter_count = own->count + all->count;
@@ -431,6 +427,7 @@ broker_check_options(struct conf_check *check, void *target)
 		make_listener(&within);
 	}
 	check->bind->path = before;
+	broker_links_make(check, options);
 }
 
 /* --- binding --- */

@@ -35,11 +35,14 @@ run_answer(struct worker *worker, struct mail *mail)
 
 /* On the client worker. */
 static void
-carry_out(struct broker_errand *errand, struct conn_table *table)
+carry_out(struct broker_errand *errand, struct broker_hand *hand)
 {
+	struct conn_table *table = hand->conns;
+
 	switch (errand->kind) {
 	case BROKER_ERRAND_RELOAD:
 		conn_table_reload(table, errand->conf, broker_options_find);
+		link_table_reload(hand->links, errand->conf);
 		conf_unref(&errand->conf);
 		break;
 	case BROKER_ERRAND_RECHECK:
@@ -47,15 +50,17 @@ carry_out(struct broker_errand *errand, struct conn_table *table)
 		break;
 	case BROKER_ERRAND_STOP_READING:
 		conn_table_stop_reading(table);
+		link_table_stop_reading(hand->links);
 		break;
 	case BROKER_ERRAND_IS_BUSY:
-		errand->answer = conn_table_is_busy(table);
+		errand->answer = conn_table_is_busy(table) || link_table_is_busy(hand->links);
 		break;
 	case BROKER_ERRAND_CLOSE_ALL:
 		conn_table_close_all(table, WIRE_REASON_SERVER_SHUTTING_DOWN);
+		link_table_close_all(hand->links);
 		break;
 	case BROKER_ERRAND_HAS_CONNS:
-		errand->answer = !conn_table_is_empty(table);
+		errand->answer = !conn_table_is_empty(table) || !link_table_is_empty(hand->links);
 		break;
 	}
 }
@@ -66,7 +71,7 @@ run_errand(struct worker *worker, struct mail *mail)
 	struct broker_errand *errand = list_item(mail, struct broker_errand, mail);
 
 	(void)worker;
-	carry_out(errand, errand->broker->house->hands[errand->hand].conns);
+	carry_out(errand, &errand->broker->house->hands[errand->hand]);
 	errand->mail.run = run_answer;
 	mail_post(broker_main(errand->broker), &errand->mail);
 }

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "broker/links.h"
 
 const struct plugin_set broker_house_no_plugins;
 
@@ -63,6 +64,14 @@ make_client_hand(struct broker_house *house, struct broker_hand *hand)
 	route_desk_set_table(hand->route, hand->sessions);
 	hand->conns = conn_table_new(&(struct conn_table_options){
 	    .house = house->conn,
+	    .worker = hand->worker,
+	    .sessions = hand->sessions,
+	    .route = hand->route,
+	    .plugins = hand->plugins,
+	    .port = hand->port,
+	});
+	hand->links = link_table_new(&(struct link_table_options){
+	    .house = house->link,
 	    .worker = hand->worker,
 	    .sessions = hand->sessions,
 	    .route = hand->route,
@@ -143,6 +152,15 @@ broker_house_new(struct loop *loop, struct worker *main, unsigned count,
 	    .observers = options->observers,
 	    .arg = options->arg,
 	});
+	house->link = link_house_new(&(struct link_house_options){
+	    .loop = loop,
+	    .main = main,
+	    .sessions = &house->sessions,
+	    .route = house->route,
+	    .conf = options->conf_now,
+	    .arg = options->conf_arg,
+	    .terms = broker_links_terms,
+	});
 	make_hand(house, &house->main);
 	for (unsigned i = 0; i < count; i++) {
 		make_client_hand(house, &house->hands[i]);
@@ -177,6 +195,10 @@ broker_house_free(struct broker_house **address)
 	for (unsigned i = 0; i < house->count; i++) {
 		conn_table_free(&house->hands[i].conns);
 	}
+	for (unsigned i = 0; i < house->count; i++) {
+		link_table_free(&house->hands[i].links);
+	}
+	link_house_free(&house->link);
 	for (unsigned i = 0; i < house->count; i++) {
 		session_table_free(&house->hands[i].sessions);
 	}

@@ -8,6 +8,7 @@
 #define BROKER_HOUSE_H
 
 #include "conn/conn.h"
+#include "link/link.h"
 #include "loop/worker.h"
 #include "route/route.h"
 #include "session/session.h"
@@ -31,6 +32,9 @@ struct broker_house_options {
 	/* Somebody has subscribed below $SYS; any worker. May be NULL. */
 	void (*on_sys)(void *arg);
 	void *arg;
+	/* As in struct link_house_options; NULL: there are no links. */
+	struct conf *(*conf_now)(void *arg);
+	void *conf_arg;
 };
 
 /* A client worker and what belongs to its thread. */
@@ -41,6 +45,7 @@ struct broker_hand {
 	struct route_desk *route;
 	struct session_table *sessions;
 	struct conn_table *conns;
+	struct link_table *links;
 };
 
 struct broker_house {
@@ -49,6 +54,7 @@ struct broker_house {
 	struct store *store; /* NULL with the null engine */
 	struct route_house *route;
 	struct conn_house *conn;
+	struct link_house *link;
 	struct broker_hand main;               /* without sessions and conns */
 	struct plugin_desk *desks[WORKER_MAX]; /* by the worker's index, for plugin_complete */
 	unsigned count;

@@ -152,13 +152,13 @@ static const struct conf_schema link_schema = {SCHEMA(link_options, broker_link)
     .name_offset = offsetof(struct broker_link, name), .check = broker_check_link};
 
 static const struct conf_option filter_options[] = {
-    {OPTION(conn_durability_filter, filter, "filter"), .type = CONF_STRING, .required = true,
+    {OPTION(route_durability_filter, filter, "filter"), .type = CONF_STRING, .required = true,
 	.help = "a topic filter; full topics are matched, with mount_point"},
-    {OPTION(conn_durability_filter, mode, "mode"), .type = CONF_ENUM, .required = true,
+    {OPTION(route_durability_filter, mode, "mode"), .type = CONF_ENUM, .required = true,
 	.words = modes, .help = "commit, relaxed or none"},
 };
 static const struct conf_schema filter_schema = {
-    SCHEMA(filter_options, conn_durability_filter), .check = broker_check_filter};
+    SCHEMA(filter_options, route_durability_filter), .check = broker_check_filter};
 
 static const struct conf_option durability_options[] = {
     {OPTION(broker_durability, mode, "default"), .type = CONF_ENUM, .fallback = "commit",
@@ -260,7 +260,10 @@ static const struct conf_option options[] = {
 	.fallback = "{default: {authenticate: [], authorize: [], intercept: []}}",
 	.help = "Sets of chains: who is asked about a client, in this order."},
     {OPTION(broker_options, links, "links"), .type = CONF_NAMED, .schema = &link_schema,
-	.fallback = "{}", .help = "Chains and limits of a plugin's links. This version has none."},
+	.fallback = "{}",
+	.help =
+	    "Chains and limits of the links of a plugin's instance, by its name. What waits for a "
+	    "link is not limited by number unless this says so."},
     {OPTION(broker_options, store, "store"), .type = CONF_STRING,
 	.help = "The instance that keeps sessions and messages. Without one nothing outlives the "
 		"process."},

@@ -16,6 +16,7 @@
 
 #include "conf/conf.h"
 #include "conn/options.h"
+#include "link/link.h"
 
 struct avocet_self;
 struct plugin_config;
@@ -88,6 +89,7 @@ struct broker_plugin {
 	struct plugin_module *opened; /* owned by the snapshot */
 	struct plugin_config *bound;  /* a reference */
 	struct avocet_self *instance; /* once main has prepared it */
+	struct link_terms link_terms; /* of its links; their plugins once main has made them */
 };
 
 /* `links.NAME` */
@@ -101,7 +103,7 @@ struct broker_link {
 struct broker_durability {
 	int64_t mode; /* enum route_mode */
 	int64_t interval_ms;
-	struct conf_list filters; /* of struct conn_durability_filter */
+	struct conf_list filters; /* of struct route_durability_filter */
 };
 
 /* Without certfile and psk there is no TLS. */

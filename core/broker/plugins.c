@@ -13,6 +13,7 @@
 #include "broker/plugins.h"
 
 #include <avocet/avocet_auth.h>
+#include <avocet/avocet_link.h>
 #include <avocet/avocet_message.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "broker/broker_int.h"
+#include "broker/links.h"
 #include "plugin/chain.h"
 #include "plugin/engine.h"
 #include "plugin/host.h"
@@ -319,6 +321,36 @@ has_chains(const struct conf_list *const chain[CHAINS])
 	return chain[0]->count + chain[1]->count + chain[2]->count != 0;
 }
 
+/* So do the links of instances that may have some. */
+static void
+make_link_sets(
+    struct broker_plugins *plugins, struct broker_options *options, struct broker_sets *sets)
+{
+	struct broker_plugin *items = options->plugins.items;
+
+	for (size_t i = 0; i < options->plugins.count; i++) {
+		struct broker_plugin *plugin = &items[i];
+		const struct broker_chain *chains =
+		    find_chains(options, broker_links_chains(options, plugin->name));
+		const struct conf_list *lists[CHAINS];
+
+		plugin->link_terms.plugins = &broker_house_no_plugins;
+		if (chains == NULL || plugin->opened == NULL ||
+		    !plugin_module_needs(plugin->opened, AVOCET_HOST_LINK)) {
+			continue;
+		}
+		lists[0] = &chains->authenticate;
+		lists[1] = &chains->authorize;
+		lists[2] = &chains->intercept;
+		if (has_chains(lists)) {
+			plugin->link_terms.plugins =
+			    make_set(plugins, options, lists, &options->limits);
+			vec_push(&sets->items, (struct named_set){plugin->link_terms.listener,
+						   plugin->link_terms.plugins});
+		}
+	}
+}
+
 /* Each listener of the snapshot gets its set; nobody else has seen it yet. */
 static struct broker_sets *
 make_sets(struct broker_plugins *plugins, struct conf *conf, struct broker_options *options)
@@ -343,6 +375,7 @@ make_sets(struct broker_plugins *plugins, struct conf *conf, struct broker_optio
 		    make_set(plugins, options, listener->chain, listener->conn.limits);
 		vec_push(&sets->items, (struct named_set){listener->name, listener->conn.plugins});
 	}
+	make_link_sets(plugins, options, sets);
 	fallback = fallback != NULL ? fallback : &none;
 	lists[0] = &fallback->authenticate;
 	lists[1] = &fallback->authorize;
@@ -367,6 +400,11 @@ broker_plugins_set_of(void *arg, struct bytes listener)
 	for (size_t i = 0; options != NULL && i < options->listeners.count; i++) {
 		is_known = is_known ||
 			   bytes_equal_text(listener, broker_options_listener(options, i)->name);
+	}
+	for (size_t i = 0; options != NULL && i < options->plugins.count; i++) {
+		const struct broker_plugin *items = options->plugins.items;
+
+		is_known = is_known || bytes_equal_text(listener, items[i].link_terms.listener);
 	}
 	for (size_t i = 0; plugins->present != NULL && i < plugins->present->items.count; i++) {
 		const struct named_set *named = &plugins->present->items.items[i];
@@ -418,6 +456,14 @@ on_kick(void *arg, const struct plugin_kick *kick)
 	broker_speak_kick(arg, kick);
 }
 
+static void
+on_going(void *arg, struct avocet_self *self)
+{
+	struct broker *broker = arg;
+
+	link_house_close_of(broker->house->link, self);
+}
+
 void
 broker_plugins_init(struct broker *broker)
 {
@@ -430,6 +476,9 @@ broker_plugins_init(struct broker *broker)
 void
 broker_plugins_open(struct broker *broker)
 {
+	static const struct plugin_interface interfaces[] = {
+	    {AVOCET_HOST_LINK, &link_api}, {NULL, NULL}};
+
 	/* A reload does not change it. */
 	broker->plugins.data_dir = mem_text(bytes_of(broker->options->broker.data_dir));
 	broker->plugins.house = plugin_house_new(&(struct plugin_house_options){
@@ -444,7 +493,10 @@ broker_plugins_open(struct broker *broker)
 	    .on_flush = on_flush,
 	    .on_publish = on_publish,
 	    .on_kick = on_kick,
+	    .on_going = on_going,
 	    .arg = broker,
+	    .interfaces = interfaces,
+	    .links = broker->house->link,
 	});
 }
 

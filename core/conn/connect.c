@@ -457,6 +457,11 @@ conn_accepted(struct conn *conn, bool was_asked)
 		    conn, WIRE_REASON_CLIENT_IDENTIFIER_NOT_VALID, "there is no client identifier");
 		return;
 	}
+	if (bytes_starts_with(client.client_id, BYTES_LITERAL("$link/"))) {
+		conn_refuse(conn, WIRE_REASON_CLIENT_IDENTIFIER_NOT_VALID,
+		    "client identifiers that begin with $link/ are the broker's own");
+		return;
+	}
 	if (client.authenticated) {
 		client.username =
 		    said->username.len != 0 ? buf_bytes(&said->username) : connect->username;

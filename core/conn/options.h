@@ -47,18 +47,6 @@ struct conn_limits {
 
 extern const struct conf_schema conn_limits_schema;
 
-/* The first entry whose filter matches a full topic rules, then the listener, then the default. */
-struct conn_durability_filter {
-	const char *filter;
-	int64_t mode; /* enum route_mode */
-};
-
-struct conn_durability {
-	int64_t mode; /* enum route_mode; of the listener or the default */
-	const struct conn_durability_filter *filters;
-	size_t filter_count;
-};
-
 enum conn_protocol_version { CONN_V31 = 1, CONN_V311 = 2, CONN_V5 = 4 };
 
 /* One listener as its connections see it. Made by broker from its options. */
@@ -72,7 +60,7 @@ struct conn_listener {
 	bool is_websocket;
 	bool needs_certificate_name; /* who has a certificate must have a name in it */
 	const struct conn_limits *limits;
-	struct conn_durability durability;
+	struct route_durability durability;
 	const struct plugin_set *plugins; /* never NULL */
 };
 

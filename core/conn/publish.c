@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "conn/conn_int.h"
 #include "wire/reason.h"
+#include "wire/props.h"
 #include "wire/topic_name.h"
 
 struct bytes
@@ -38,34 +39,22 @@ conn_full_topic(struct conn *conn, struct bytes topic)
 
 /* --- checks --- */
 
-/* The topic that the PUBLISH means [MQTT-3.3.2-7] …; false: the connection is closed. */
+/* The topic that the PUBLISH means; false: the connection is closed. */
 static bool
 resolve_alias(struct conn *conn, const struct wire_publish *packet, struct bytes *topic_out)
 {
-	struct peer *peer = &conn->peer;
-	uint32_t alias;
+	const char *why;
+	uint8_t reason;
 
-	*topic_out = packet->topic;
 	if (!wire_props_has(&packet->props, WIRE_TOPIC_ALIAS)) {
+		*topic_out = packet->topic;
 		return true;
 	}
-	alias = wire_props_number(&packet->props, WIRE_TOPIC_ALIAS, 0);
-	if (alias == 0 || alias > peer->aliases_in) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_TOPIC_ALIAS_INVALID,
-		    "PUBLISH: the Topic Alias is above the maximum");
-		return false;
+	reason = peer_resolve_topic(&conn->peer, packet, topic_out, &why);
+	if (reason != WIRE_REASON_SUCCESS) {
+		conn_close(conn, SESSION_LEAVE_ABNORMAL, reason, "%s", why);
 	}
-	if (packet->topic.len != 0) {
-		peer_alias_set(peer_aliases_of(peer), (uint16_t)alias, packet->topic);
-		return true;
-	}
-	*topic_out = peer_alias_get(peer_aliases_of(peer), (uint16_t)alias);
-	if (topic_out->len == 0) {
-		conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_PROTOCOL_ERROR,
-		    "PUBLISH: the Topic Alias is not known");
-		return false;
-	}
-	return true;
+	return reason == WIRE_REASON_SUCCESS;
 }
 
 static bool
@@ -168,19 +157,6 @@ conn_refuse_publish(struct conn *conn, const struct wire_publish *packet, uint8_
 	    conn_told_reason(conn_version(conn), packet->qos, reason), 0);
 }
 
-static enum route_mode
-mode_of(const struct conn *conn, struct bytes topic)
-{
-	const struct conn_durability *durability = &conn->listener->durability;
-
-	for (size_t i = 0; i < durability->filter_count; i++) {
-		if (wire_topic_matches(bytes_of(durability->filters[i].filter), topic)) {
-			return (enum route_mode)durability->filters[i].mode;
-		}
-	}
-	return (enum route_mode)durability->mode;
-}
-
 static void
 fill(struct conn *conn, const struct wire_publish *packet, struct bytes topic,
     struct route_publication *publication)
@@ -196,7 +172,7 @@ fill(struct conn *conn, const struct wire_publish *packet, struct bytes topic,
 	publication->client = conn->client;
 	publication->plugins = conn->listener->plugins;
 	publication->session = conn->session;
-	publication->mode = (uint8_t)mode_of(conn, topic);
+	publication->mode = (uint8_t)route_mode_of(&conn->listener->durability, topic);
 }
 
 /* The verdict of a publication whose connection is there. */

@@ -315,6 +315,9 @@ plugin_house_commit(struct plugin_house *house)
 		} else if (self->wants_end) {
 			list_remove(&self->link);
 			list_append(&house->going, &self->link);
+			if (house->options.on_going != NULL) {
+				house->options.on_going(house->options.arg, self);
+			}
 			/* The sets of the old snapshot may be gone already, or nobody had one. */
 			if (!atomic_exchange(&self->gone_is_posted, true)) {
 				mail_post(house->options.main, &self->gone);

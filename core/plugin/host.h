@@ -48,7 +48,19 @@ struct plugin_house_options {
 	/* Main: a plugin publishes, and sends a client away. The draft is given. May be NULL. */
 	void (*on_publish)(void *arg, struct msg_draft *draft);
 	void (*on_kick)(void *arg, const struct plugin_kick *kick);
+	/* Main: no configuration names this instance any more; who holds it lets it go. May be
+	 * NULL.
+	 */
+	void (*on_going)(void *arg, struct avocet_self *self);
 	void *arg;
+	/* What rooms above offer to instances, by name; ends with a NULL id. May be NULL. */
+	const struct plugin_interface *interfaces;
+	void *links; /* plugin_links_of */
+};
+
+struct plugin_interface {
+	const char *id;
+	const void *table;
 };
 
 struct plugin_instance_options {

@@ -154,3 +154,34 @@ plugin_era_begin(struct avocet_self *self, struct plugin_config *config, void *o
 		epoch_retire(self->house->options.main, before, unref_era);
 	}
 }
+
+/* --- for rooms above --- */
+
+void *
+plugin_inst(const struct avocet_self *self)
+{
+	return self->inst;
+}
+
+bool
+plugin_is_alive(const struct avocet_self *self)
+{
+	int state = atomic_load_explicit(&self->state, memory_order_acquire);
+
+	return state == PLUGIN_STARTING || state == PLUGIN_SERVING;
+}
+
+void *
+plugin_links_of(const struct avocet_self *self)
+{
+	return self->house->options.links;
+}
+
+void
+plugin_show_msg(const struct msg *msg, uint8_t qos, bool retain, avocet_msg *msg_out)
+{
+	struct msg_draft draft;
+
+	plugin_view_msg(msg, qos, retain, &draft);
+	plugin_view_draft(&draft, msg_out);
+}

@@ -299,3 +299,16 @@ plugin_module_service(const struct plugin_module *module, const char *id)
 	}
 	return NULL;
 }
+
+bool
+plugin_module_needs(const struct plugin_module *module, const char *id)
+{
+	const char *const *needs = module->descriptor->needs;
+
+	for (size_t i = 0; needs != NULL && needs[i] != NULL; i++) {
+		if (strcmp(needs[i], id) == 0) {
+			return true;
+		}
+	}
+	return false;
+}

@@ -34,6 +34,9 @@ void plugin_module_free(struct plugin_module **module);
 /* The vtable of a service that it offers, or NULL. */
 const void *plugin_module_service(const struct plugin_module *module, const char *id);
 
+/* Does it need this host interface? */
+bool plugin_module_needs(const struct plugin_module *module, const char *id);
+
 /* Appends what it is and offers, in lines of text. */
 void plugin_module_describe(const struct plugin_module *module, struct buf *out);
 void plugin_module_describe_json(const struct plugin_module *module, struct buf *out);

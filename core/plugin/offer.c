@@ -2,6 +2,7 @@
 /* What plugins are given: the host's core table, and its interfaces by name. */
 #include <avocet/avocet_admin.h>
 #include <avocet/avocet_kv.h>
+#include <avocet/avocet_link.h>
 #include <avocet/avocet_metrics.h>
 #include <avocet/avocet_store.h>
 #include <stdio.h>
@@ -20,19 +21,27 @@ const struct plugin_interface plugin_interfaces[] = {
     {AVOCET_HOST_METRICS, &plugin_metrics_api},
     {AVOCET_HOST_RUNTIME, &plugin_runtime_api},
     {AVOCET_HOST_STORE, &plugin_store_api},
+    {AVOCET_HOST_LINK, NULL}, /* of a room above, which a tool has not */
     {NULL, NULL},
 };
 
 static const void *
-query(avocet_self *self, const char *name)
+find(const struct plugin_interface *interfaces, const char *name)
 {
-	(void)self;
-	for (size_t i = 0; plugin_interfaces[i].id != NULL; i++) {
-		if (strcmp(plugin_interfaces[i].id, name) == 0) {
-			return plugin_interfaces[i].table;
+	for (size_t i = 0; interfaces != NULL && interfaces[i].id != NULL; i++) {
+		if (strcmp(interfaces[i].id, name) == 0) {
+			return interfaces[i].table;
 		}
 	}
 	return NULL;
+}
+
+static const void *
+query(avocet_self *self, const char *name)
+{
+	const void *table = find(plugin_interfaces, name);
+
+	return table != NULL ? table : find(self->house->options.interfaces, name);
 }
 
 static void
@@ -154,5 +163,6 @@ plugin_offer_host(avocet_host *host, unsigned workers)
 	    .thread = host_thread,
 	    .publish = plugin_host_publish,
 	    .client_kick = plugin_host_kick,
+	    .name = plugin_name,
 	};
 }

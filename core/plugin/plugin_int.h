@@ -22,6 +22,7 @@
 #include "msg/msg.h"
 #include "plugin/ask.h"
 #include "plugin/chain.h"
+#include "plugin/guest.h"
 #include "plugin/host.h"
 #include "plugin/load.h"
 #include "plugin/observe.h"
@@ -185,9 +186,6 @@ plugin_judges(const struct avocet_self *self, uint32_t action)
 /* Any thread: counts it, and logs it with the sentence, at most once in ten seconds per kind. */
 void plugin_fault(struct avocet_self *self, enum plugin_fault fault, const char *sentence);
 
-struct avocet_self *plugin_ref(struct avocet_self *self);
-void plugin_unref(struct avocet_self *self);
-
 /* The instance that a worker is in. */
 struct plugin_inside {
 	struct avocet_self *_Atomic self; /* NULL: none */
@@ -303,8 +301,6 @@ int plugin_edit_apply(struct avocet_edit *edit, struct msg_draft *draft);
 void plugin_edit_apply_filter(const struct avocet_edit *edit, struct plugin_filter *filter);
 /* Is it a property that a plugin may give a message, with a value of its size? */
 bool plugin_may_set_prop(const avocet_prop *prop);
-/* Properties of a block as plugins see them, into `out` (NULL: only counted). */
-size_t plugin_props_view(struct bytes block, avocet_prop *out);
 
 /* --- call.c: one question to one instance --- */
 
@@ -411,9 +407,6 @@ enum plugin_late plugin_pool_late(struct plugin_pool *pool, struct plugin_call *
 bool plugin_pool_free(struct plugin_pool **pool);
 
 /* --- stall.c --- */
-/* Around each call of a plugin's function on a worker. */
-int64_t plugin_enter(struct avocet_self *self);
-void plugin_leave(struct avocet_self *self, int64_t entered_ns, const char *function);
 /* Main: from now on it is said who blocks a worker while it does. */
 void plugin_watch_workers(struct plugin_house *house);
 
@@ -421,8 +414,6 @@ void plugin_watch_workers(struct plugin_house *house);
 extern const avocet_runtime_api plugin_runtime_api;
 /* Main: joins its threads, says which hangs (then false); clears its timers. */
 bool plugin_runtime_end(struct avocet_self *self);
-
-bool plugin_is_main(const struct avocet_self *self);
 
 /* --- jobs.c --- */
 int32_t plugin_job(avocet_self *self, avocet_task_fn fn, avocet_task_fn done, void *arg);
@@ -481,9 +472,6 @@ bool plugin_config_check(const avocet_plugin *descriptor, char *why, size_t why_
 
 /* --- offer.c --- */
 void plugin_offer_host(avocet_host *host, unsigned workers);
-extern const struct plugin_interface {
-	const char *id;
-	const void *table;
-} plugin_interfaces[];
+extern const struct plugin_interface plugin_interfaces[];
 
 #endif

@@ -122,39 +122,38 @@ write_block(const avocet_publish *given, struct buf *block)
 }
 
 static bool
-is_publishable(const avocet_publish *given)
+is_well_formed(const avocet_publish *given)
 {
 	struct bytes topic = bytes_make(given->topic.p, given->topic.n);
 
 	return given->qos <= 2 && given->payload.n <= WIRE_MAX_REMAINING_LENGTH &&
 	       wire_topic_name_check(topic, true) == WIRE_TOPIC_OK &&
-	       !bytes_starts_with(topic, BYTES_LITERAL("$share/")) &&
-	       !bytes_starts_with(topic, BYTES_LITERAL("$SYS/")) &&
-	       !bytes_equal(topic, BYTES_LITERAL("$SYS"));
+	       !bytes_starts_with(topic, BYTES_LITERAL("$share/"));
+}
+
+static bool
+is_below_sys(const avocet_publish *given)
+{
+	struct bytes topic = bytes_make(given->topic.p, given->topic.n);
+
+	return bytes_starts_with(topic, BYTES_LITERAL("$SYS/")) ||
+	       bytes_equal(topic, BYTES_LITERAL("$SYS"));
 }
 
 int32_t
-plugin_host_publish(avocet_self *self, const avocet_publish *given)
+plugin_take_publish(const avocet_publish *given, bool is_for_here, struct msg_draft *draft_out)
 {
 	avocet_publish publish = {0};
-	struct spoken *spoken;
 	struct buf block;
 	int32_t status = AVOCET_OK;
 
 	memcpy(&publish, given,
 	    given->struct_size < sizeof(publish) ? given->struct_size : sizeof(publish));
-	if (!is_publishable(&publish)) {
+	if (!is_well_formed(&publish) || (is_for_here && is_below_sys(&publish))) {
 		return AVOCET_E_INVAL;
 	}
-	if (!plugin_is_serving(self)) {
-		return AVOCET_E_STATE;
-	}
-	spoken = spoken_new(self, on_publish, (avocet_str){0}, (avocet_str){0});
-	if (spoken == NULL) {
-		return AVOCET_E_AGAIN;
-	}
 	buf_init(&block, WIRE_MAX_REMAINING_LENGTH);
-	spoken->draft = (struct msg_draft){.topic = bytes_make(publish.topic.p, publish.topic.n),
+	*draft_out = (struct msg_draft){.topic = bytes_make(publish.topic.p, publish.topic.n),
 	    .payload = bytes_make(publish.payload.p, publish.payload.n),
 	    .qos = (uint8_t)publish.qos,
 	    .expiry_s = publish.expiry_s,
@@ -163,15 +162,36 @@ plugin_host_publish(avocet_self *self, const avocet_publish *given)
 	if (!write_block(&publish, &block)) {
 		status = AVOCET_E_INVAL;
 	} else {
-		spoken->draft.props = buf_bytes(&block);
-		status = msg_draft_own(&spoken->draft) == 0 ? AVOCET_OK : AVOCET_E_NOMEM;
+		draft_out->props = buf_bytes(&block);
+		status = msg_draft_own(draft_out) == 0 ? AVOCET_OK : AVOCET_E_NOMEM;
 	}
 	buf_fini(&block);
 	if (status != AVOCET_OK) {
-		spoken->draft = (struct msg_draft){0};
-		end_spoken(spoken);
+		*draft_out = (struct msg_draft){0};
+	}
+	return status;
+}
+
+int32_t
+plugin_host_publish(avocet_self *self, const avocet_publish *given)
+{
+	struct spoken *spoken;
+	struct msg_draft draft;
+	int32_t status;
+
+	if (!plugin_is_serving(self)) {
+		return AVOCET_E_STATE;
+	}
+	status = plugin_take_publish(given, true, &draft);
+	if (status != AVOCET_OK) {
 		return status;
 	}
+	spoken = spoken_new(self, on_publish, (avocet_str){0}, (avocet_str){0});
+	if (spoken == NULL) {
+		msg_draft_fini(&draft);
+		return AVOCET_E_AGAIN;
+	}
+	spoken->draft = draft;
 	mail_post(self->house->options.main, &spoken->mail);
 	return AVOCET_OK;
 }

@@ -134,9 +134,14 @@ deliver(struct route_desk *desk, struct route_fan *fan, const struct topic_subsc
 	route_send(desk, subscriber, (struct bytes){0}, delivery);
 }
 
+/* It does not want this one: it is its own, or of another part. */
 static bool
-is_own(const struct route_fan *fan, const struct topic_subscriber *subscriber)
+is_left_out(const struct route_fan *fan, const struct topic_subscriber *subscriber)
 {
+	if (topic_id_is_part(subscriber->subscription_id) &&
+	    !topic_is_in_part(subscriber->subscription_id, msg_topic(fan->msg))) {
+		return true;
+	}
 	return (subscriber->flags & TOPIC_NO_LOCAL) != 0 && fan->no_local &&
 	       subscriber->worker == fan->worker && subscriber->slot == fan->slot &&
 	       subscriber->generation == fan->generation;
@@ -164,7 +169,7 @@ fan_single(struct route_desk *desk, struct route_fan *fan, const struct route_ru
 		    .qos = route_qos_of(subscriber, fan->msg->qos),
 		    .flags = retain_flag(fan, subscriber)};
 
-		if (!is_own(fan, subscriber)) {
+		if (!is_left_out(fan, subscriber)) {
 			deliver(desk, fan, subscriber, &delivery);
 		}
 	}
@@ -268,7 +273,7 @@ fan_merged(struct route_desk *desk, struct route_fan *fan)
 		const struct route_run *run = &desk->runs.items[i];
 
 		for (uint32_t k = 0; k < run->count; k++) {
-			if (!is_own(fan, &run->subscribers[k])) {
+			if (!is_left_out(fan, &run->subscribers[k])) {
 				merge(desk, fan, &run->subscribers[k]);
 			}
 		}

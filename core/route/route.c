@@ -52,6 +52,9 @@ route_house_free(struct route_house **house_at)
 		buf_fini(&desk->record);
 		mem_free(&house->desks[i]);
 	}
+	if (house != NULL) {
+		route_hops_free(house);
+	}
 	mem_free(house_at);
 }
 
@@ -370,6 +373,11 @@ carry(struct route_desk *desk, struct route_publication *publication)
 		(draft->qos == 2 && session != NULL && session_is_stored(session)))) {
 		return ROUTE_BLOCKED;
 	}
+	if (draft->props.len != 0 &&
+	    atomic_load_explicit(&desk->house->hops, memory_order_relaxed) != NULL &&
+	    route_has_come_round(desk, publication)) {
+		return ROUTE_DONE;
+	}
 	fan.msg = msg_seal(draft);
 	if (fan.msg == NULL) {
 		refuse(publication, WIRE_REASON_QUOTA_EXCEEDED);
@@ -561,4 +569,17 @@ route_publish_trusted(struct route_desk *desk, struct msg_draft *draft)
 	msg_draft_fini(&publication.draft);
 	*draft = (struct msg_draft){0};
 	return status == ROUTE_DONE;
+}
+
+/* --- durability --- */
+
+enum route_mode
+route_mode_of(const struct route_durability *durability, struct bytes topic)
+{
+	for (size_t i = 0; i < durability->filter_count; i++) {
+		if (wire_topic_matches(bytes_of(durability->filters[i].filter), topic)) {
+			return (enum route_mode)durability->filters[i].mode;
+		}
+	}
+	return (enum route_mode)durability->mode;
 }

@@ -46,6 +46,21 @@ void route_house_set_observers(struct route_house *house, struct plugin_observer
 
 enum route_mode { ROUTE_COMMIT, ROUTE_RELAXED, ROUTE_NONE }; /* durability */
 
+/* The first entry whose filter matches a full topic rules, then whoever publishes, then the
+ * default. Part of a configuration. */
+struct route_durability_filter {
+	const char *filter;
+	int64_t mode; /* enum route_mode */
+};
+
+struct route_durability {
+	int64_t mode; /* enum route_mode; of the listener or the default */
+	const struct route_durability_filter *filters;
+	size_t filter_count;
+};
+
+enum route_mode route_mode_of(const struct route_durability *durability, struct bytes topic);
+
 enum { ROUTE_LAST_WORKER = 31 };
 
 enum route_status {
@@ -98,6 +113,13 @@ enum route_status route_publish(struct route_desk *desk, struct route_publicatio
 enum route_status route_carry(struct route_publication *publication);
 /* It will not be carried out (or was): nothing of it counts as transit any more. */
 void route_forget(struct route_publication *publication);
+
+/* Main: from now on messages get marks as they leave for other brokers, and marks of those that
+ * come are looked at (route/hops.c). */
+void route_house_mark(struct route_house *house, struct worker *worker);
+/* Appends the mark of this message to a block of properties that leaves; false: it has one already.
+ * Own thread. */
+bool route_mark(struct route_desk *desk, struct msg *msg, struct buf *block);
 
 struct route_house *route_desk_house(const struct route_desk *desk);
 

@@ -18,11 +18,14 @@ struct route_house {
 	route_set_fn *set_fn;
 	void *set_arg;
 	_Atomic int64_t max_transit;
+	struct route_hops
+	    *_Atomic hops;           /* NULL: nothing leaves with a mark, and none is looked for */
 	_Atomic int64_t draft_bytes; /* of publications that wait for an answer */
 };
 
 /* A batch of deliveries for one worker, on its way to become mail. */
 struct route_batch;
+struct route_hops;
 
 /* Subscribers of one filter, or of a part of them, as the tree gives them. */
 struct route_run {
@@ -122,6 +125,10 @@ void route_end_message(struct route_desk *desk);
 /* Writes the row of a delivery and gives it its qid; returns the ticket. */
 uint64_t route_put_row(struct route_desk *desk, uint64_t sid, struct bytes group_name,
     struct session_delivery *delivery);
+
+/* It has a mark that was seen, or its own: its outcome is set. Only where the house has hops. */
+bool route_has_come_round(struct route_desk *desk, struct route_publication *publication);
+void route_hops_free(struct route_house *house);
 
 /* Phase STORE: batches become mail. */
 void route_flush_batches(struct worker *worker, void *arg);

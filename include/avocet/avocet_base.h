@@ -53,7 +53,7 @@ extern "C" {
 /* A new major is a new exported symbol, and a host may load several majors. */
 #define AVOCET_ABI_MAJOR 0u
 /* The minor rises by one whenever something is appended. */
-#define AVOCET_ABI_MINOR 2u
+#define AVOCET_ABI_MINOR 3u
 /* The letters "AVOC". */
 #define AVOCET_MAGIC 0x434f5641u
 

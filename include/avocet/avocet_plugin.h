@@ -74,6 +74,10 @@ typedef struct avocet_host {
 	 * is ignored. [any] */
 	int32_t (*client_kick)(avocet_self *self, avocet_client_h client, avocet_str client_id,
 	    uint32_t reason, avocet_str text);
+
+	/* The instance's name in the configuration. It lives as long as the instance. Since 0.3.
+	 * [any] */
+	const char *(*name)(const avocet_self *self);
 } avocet_host;
 
 /* ---- configuration ---- */

@@ -87,7 +87,7 @@ def test_plugin_info(plugin_dir):
         assert done.returncode == 0 and "avocet.authenticator/0" in done.stdout
         told = json.loads(control("--plugin-dir", plugin_dir, "--json", "plugin", "info", name).stdout)
         assert told["name"] == "auth-file" and "avocet.tool/0" in told["services"]
-        assert "file" in told["config"] and told["abi"] == [0, 2]
+        assert "file" in told["config"] and told["abi"] == [0, 3]
     # A file of the working folder, by its bare name.
     assert control("plugin", "info", "auth-file.so", cwd=plugin_dir).returncode == 0
     listed = control("--plugin-dir", plugin_dir, "plugin", "list", "--json")

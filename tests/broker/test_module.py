@@ -46,7 +46,7 @@ ODD = {
                              "has major 0: the plugin is newer"),
     "another major in the descriptor": (dict(members=".abi_major = 9"), "was made for major 9 of the plugin ABI, "
                                         "this broker has major 0"),
-    "a newer minor is needed": (dict(members=".abi_minor_needed = 7"), "needs the plugin ABI 0.7, this broker has 0.2: "
+    "a newer minor is needed": (dict(members=".abi_minor_needed = 7"), "needs the plugin ABI 0.7, this broker has 0.3: "
                                 "the broker is older"),
     "a short descriptor": (dict(members=".struct_size = 40"), "has a descriptor of 40 bytes, .* are needed: it is cut off"),
     "not even a major": (dict(members=".struct_size = 8"), "was made for major 0"),

@@ -162,7 +162,7 @@ durability_of_a_listener_lies_over_that_of_all(void **state)
 		      "- {bind: 2, durability: {filters: [{filter: b, mode: commit}]}}\n"
 		      "- {bind: 3}\n",
 		0, false);
-	const struct conn_durability *durability;
+	const struct route_durability *durability;
 
 	(void)state;
 	assert_non_null(read.options);
@@ -271,10 +271,14 @@ budgets_follow_from_the_machine(void **state)
 /* --- errors --- */
 
 static void
-what_is_not_built_is_refused_at_its_place(void **state)
+links_are_of_instances(void **state)
 {
 	(void)state;
-	assert_errors("links: {x: {}}", "a:1:9: links.x: links are not built into this version\n");
+	assert_errors(
+	    "links: {x: {}}", "a:1:12: links.x: there is no plugin instance of this name\n");
+	assert_errors("links: {x: {limits: {max_qos: 2}, chains: y}}",
+	    "a:1:12: links.x: there is no plugin instance of this name\n"
+	    "a:1:43: links.x.chains: there is no set of chains \"y\"\n");
 }
 
 static void
@@ -567,7 +571,7 @@ main(void)
 	    cmocka_unit_test(p_needs_a_port_to_replace),
 	    cmocka_unit_test(v_logs_everything),
 	    cmocka_unit_test(budgets_follow_from_the_machine),
-	    cmocka_unit_test(what_is_not_built_is_refused_at_its_place),
+	    cmocka_unit_test(links_are_of_instances),
 	    cmocka_unit_test(plugins_and_chains_must_name_what_is_there),
 	    cmocka_unit_test(harmless_defaults_may_be_written),
 	    cmocka_unit_test(what_is_wrong_with_tls_has_its_place),
