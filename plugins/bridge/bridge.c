@@ -1,0 +1,730 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bridges to other brokers. An instance is one remote; it has as many remote links as `connections`
+ * says, each a session of this broker, which keeps what the remote has not acknowledged. The host
+ * dials and speaks MQTT; here is what only a bridge knows: which topics go where, and what the
+ * operator is told.
+ *
+ * Links are opened and closed on the main thread. A reload that changes something closes them; each
+ * is opened again when it says that it has closed, with the configuration of then. What they tell
+ * comes on their workers and is kept in atomics.
+ */
+#include <avocet/avocet_admin.h>
+#include <avocet/avocet_metrics.h>
+#include <avocet/avocet_runtime.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bridge.h"
+
+enum { MAX_TEXT = 160, MAX_NAME = 128 };
+
+struct instance;
+
+/* A connection. It lives as long as its instance. */
+struct line {
+	struct instance *instance;
+	uint32_t at;
+	avocet_link_h link;
+	bool is_open; /* main: a link stands, or is closing */
+	bool wants_open;
+	struct bridge_config *config; /* a reference: of the link that stands */
+	struct bridge_login *login;   /* its worker's */
+	_Atomic bool is_up;
+	_Atomic uint64_t connects, losses, sent, received, dropped;
+	pthread_mutex_t lock;
+	char text[MAX_TEXT]; /* why it was lost; under the lock */
+};
+
+struct instance {
+	const avocet_host *host;
+	avocet_self *self;
+	const avocet_conf_api *conf;
+	const avocet_link_api *links;
+	const avocet_runtime_api *runtime;
+	const avocet_admin_api *admin;
+	char name[MAX_NAME];
+	struct bridge_config *config; /* main's: in force */
+	char **old_filters;           /* that remotes have, and nobody wants any more */
+	size_t n_old_filters;
+	struct line lines[BRIDGE_MAX_CONNECTIONS];
+	bool has_started, is_stopping;
+};
+
+static void
+say(struct instance *instance, int32_t level, const char *text)
+{
+	instance->host->log(instance->self, level, text, strlen(text));
+}
+
+/* --- what links tell: on their workers --- */
+
+static void
+on_opened(void *inst, avocet_link_h link, void *user, uint32_t present)
+{
+	struct line *line = user;
+
+	(void)inst;
+	(void)link;
+	(void)present;
+	atomic_store(&line->is_up, true);
+	atomic_fetch_add(&line->connects, 1);
+}
+
+static void
+on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str text)
+{
+	struct line *line = user;
+
+	(void)inst;
+	(void)link;
+	(void)reason;
+	if (atomic_exchange(&line->is_up, false)) {
+		atomic_fetch_add(&line->losses, 1);
+	}
+	bridge_login_free(line->login);
+	line->login = NULL;
+	(void)pthread_mutex_lock(&line->lock);
+	(void)snprintf(line->text, sizeof(line->text), "%.*s", (int)text.n, text.p);
+	(void)pthread_mutex_unlock(&line->lock);
+}
+
+static int32_t
+on_map_out(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
+{
+	struct line *line = user;
+	int32_t verdict = bridge_map_out(line->config, map);
+
+	(void)inst;
+	(void)link;
+	atomic_fetch_add_explicit(
+	    verdict == AVOCET_PASS ? &line->sent : &line->dropped, 1, memory_order_relaxed);
+	return verdict;
+}
+
+static int32_t
+on_map_in(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
+{
+	struct line *line = user;
+	int32_t verdict = bridge_map_in(line->config, map);
+
+	(void)inst;
+	(void)link;
+	atomic_fetch_add_explicit(
+	    verdict == AVOCET_PASS ? &line->received : &line->dropped, 1, memory_order_relaxed);
+	return verdict;
+}
+
+static void
+on_auth(void *inst, avocet_link_h link, void *user, uint32_t step, avocet_bytes data)
+{
+	struct instance *instance = inst;
+	struct line *line = user;
+	const struct bridge_config *config = line->config;
+	avocet_bytes answer = {NULL, 0};
+	char why[MAX_TEXT] = "";
+	int status = -1;
+
+	if (step == AVOCET_LINK_AUTH_BEGIN) {
+		bridge_login_free(line->login);
+		line->login = bridge_login_new(
+		    config->mechanism, config->username, config->password, why, sizeof(why));
+	}
+	if (line->login != NULL) {
+		status = bridge_login_step(line->login, step, data, &answer);
+	} else {
+		say(instance, AVOCET_LOG_ERROR, why);
+	}
+	(void)instance->links->auth_reply(
+	    instance->self, link, status == 0 ? AVOCET_OK : AVOCET_E_INVAL, answer);
+}
+
+static void reopen(void *inst, void *arg);
+
+static void
+on_closed(void *inst, avocet_link_h link, void *user, uint32_t reason)
+{
+	struct instance *instance = inst;
+	struct line *line = user;
+
+	(void)link;
+	(void)reason;
+	atomic_store(&line->is_up, false);
+	bridge_login_free(line->login);
+	line->login = NULL;
+	(void)instance->runtime->post(instance->self, reopen, line);
+}
+
+static const avocet_link_events events = {
+    AVOCET_SIZED(avocet_link_events),
+    .opened = on_opened,
+    .lost = on_lost,
+    .map_out = on_map_out,
+    .map_in = on_map_in,
+    .auth = on_auth,
+    .closed = on_closed,
+};
+
+/* --- opening: main --- */
+
+static avocet_str
+str_of(const char *text)
+{
+	return avocet_str_of(text);
+}
+
+static avocet_link_sub *
+make_subs(const struct bridge_config *config, enum bridge_direction except, size_t *count_out)
+{
+	avocet_link_sub *subs = calloc(config->n_rules + 1, sizeof(*subs));
+
+	*count_out = 0;
+	for (size_t i = 0; subs != NULL && i < config->n_rules; i++) {
+		const struct bridge_rule *rule = &config->rules[i];
+
+		if (rule->direction == except) {
+			continue;
+		}
+		subs[(*count_out)++] = (avocet_link_sub){
+		    .filter = str_of(except == BRIDGE_IN ? rule->local : rule->remote),
+		    .qos = rule->qos,
+		    .options = AVOCET_SUB_NO_LOCAL | AVOCET_SUB_RETAIN_AS_PUBLISHED |
+			       AVOCET_SUB_RETAIN_IF_NEW};
+	}
+	return subs;
+}
+
+/* What is made for the call of open. */
+struct opening {
+	avocet_link_sub *here, *there;
+	avocet_str *addresses, *unsubs;
+	char name[16], client_id[256], state_topic[256];
+	avocet_publish will, birth;
+	avocet_link_remote remote;
+	avocet_link_opts opts;
+};
+
+static void
+set_notifications(const struct instance *instance, const struct bridge_config *config,
+    const struct line *line, struct opening *opening)
+{
+	const char *topic = config->notification_topic;
+
+	if (!config->notifies || line->at != 0) {
+		return;
+	}
+	(void)snprintf(opening->state_topic, sizeof(opening->state_topic),
+	    "$SYS/broker/connection/%.100s/state", instance->name);
+	opening->remote.state_topic = str_of(opening->state_topic);
+	if (!config->notifies_remote) {
+		return;
+	}
+	topic = topic != NULL ? topic : opening->state_topic;
+	opening->will = (avocet_publish){AVOCET_SIZED(avocet_publish), .flags = AVOCET_MSG_RETAIN,
+	    .topic = str_of(topic), .payload = {(const uint8_t *)"0", 1}, .qos = 1};
+	opening->birth = opening->will;
+	opening->birth.payload.p = (const uint8_t *)"1";
+	opening->remote.will = &opening->will;
+	opening->remote.birth = &opening->birth;
+}
+
+static void
+set_remote(struct instance *instance, const struct bridge_config *config, const struct line *line,
+    struct opening *opening)
+{
+	avocet_link_remote *remote = &opening->remote;
+
+	*remote = (avocet_link_remote){AVOCET_SIZED(avocet_link_remote), .flags = config->flags,
+	    .addresses = opening->addresses, .n_addresses = config->n_addresses,
+	    .path = str_of(config->path), .cafile = str_of(config->cafile),
+	    .certfile = str_of(config->certfile), .keyfile = str_of(config->keyfile),
+	    .crlfile = str_of(config->crlfile), .ciphers = str_of(config->ciphers),
+	    .ciphersuites = str_of(config->ciphersuites),
+	    .server_name = str_of(config->server_name), .version = config->version,
+	    .keep_alive_s = config->keep_alive_s, .session_expiry_s = config->session_expiry_s,
+	    .receive_max = config->receive_max, .max_packet_size = config->max_packet_size,
+	    .topic_alias_max = config->topic_alias_max,
+	    .connect_timeout_ms = config->connect_timeout_ms,
+	    .backoff_min_ms = config->backoff_min_ms, .backoff_max_ms = config->backoff_max_ms,
+	    .lazy_count = config->lazy_count, .lazy_idle_ms = config->lazy_idle_ms,
+	    .tls_min_version = config->tls_min_version};
+	if (line->at == 0) {
+		(void)snprintf(
+		    opening->client_id, sizeof(opening->client_id), "%.240s", config->client_id);
+		remote->subs = opening->there;
+		remote->sub_size = sizeof(*opening->there);
+		remote->unsubs = opening->unsubs;
+		remote->n_unsubs = instance->n_old_filters;
+	} else {
+		(void)snprintf(opening->client_id, sizeof(opening->client_id), "%.240s-%u",
+		    config->client_id, line->at);
+	}
+	remote->client_id = str_of(opening->client_id);
+	if (config->mechanism != NULL) {
+		remote->method = str_of(config->mechanism);
+	} else if (config->username != NULL) {
+		remote->username = str_of(config->username);
+	}
+	if (config->mechanism == NULL && config->password != NULL) {
+		remote->password =
+		    (avocet_bytes){(const uint8_t *)config->password, strlen(config->password)};
+	}
+	set_notifications(instance, config, line, opening);
+}
+
+static bool
+begin_opening(struct instance *instance, const struct bridge_config *config,
+    const struct line *line, struct opening *opening)
+{
+	size_t here, there;
+
+	opening->here = make_subs(config, BRIDGE_IN, &here);
+	opening->there = make_subs(config, BRIDGE_OUT, &there);
+	opening->addresses = calloc(config->n_addresses + 1, sizeof(*opening->addresses));
+	opening->unsubs = calloc(instance->n_old_filters + 1, sizeof(*opening->unsubs));
+	if (opening->here == NULL || opening->there == NULL || opening->addresses == NULL ||
+	    opening->unsubs == NULL) {
+		return false;
+	}
+	for (size_t i = 0; i < config->n_addresses; i++) {
+		opening->addresses[i] = str_of(config->addresses[i]);
+	}
+	for (size_t i = 0; i < instance->n_old_filters; i++) {
+		opening->unsubs[i] = str_of(instance->old_filters[i]);
+	}
+	set_remote(instance, config, line, opening);
+	opening->remote.n_subs = line->at == 0 ? there : 0;
+	(void)snprintf(opening->name, sizeof(opening->name), "%u", line->at);
+	opening->opts =
+	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = str_of(opening->name),
+		.username = str_of(config->local_username), .subs = opening->here, .n_subs = here,
+		.sub_size = sizeof(*opening->here), .remote = &opening->remote,
+		.session_expiry_s = UINT32_MAX, .part = config->connections > 1 ? line->at : 0,
+		.parts = config->connections > 1 ? config->connections : 0,
+		.worker = AVOCET_ANY_WORKER};
+	return true;
+}
+
+static void
+end_opening(struct opening *opening)
+{
+	free(opening->here);
+	free(opening->there);
+	free(opening->addresses);
+	free(opening->unsubs);
+}
+
+/* False with a sentence. */
+static bool
+open_line(struct line *line, avocet_error *err)
+{
+	struct instance *instance = line->instance;
+	struct bridge_config *config = instance->config;
+	struct opening opening = {0};
+	int32_t status = AVOCET_E_NOMEM;
+
+	atomic_fetch_add(&config->users, 1);
+	bridge_config_unref(line->config);
+	line->config = config;
+	if (begin_opening(instance, config, line, &opening)) {
+		status = instance->links->open(
+		    instance->self, &opening.opts, &events, line, &line->link, err);
+	}
+	end_opening(&opening);
+	line->is_open = status == AVOCET_OK;
+	return line->is_open;
+}
+
+/* Main: a link has closed. */
+static void
+reopen(void *inst, void *arg)
+{
+	struct instance *instance = inst;
+	struct line *line = arg;
+	avocet_error error = {0};
+
+	line->is_open = false;
+	if (instance->is_stopping || !line->wants_open) {
+		return;
+	}
+	if (!open_line(line, &error)) {
+		say(instance, AVOCET_LOG_ERROR, error.text);
+	}
+}
+
+static bool
+open_all(struct instance *instance, avocet_error *err)
+{
+	bool good = true;
+
+	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
+		struct line *line = &instance->lines[i];
+
+		line->wants_open = i < instance->config->connections;
+		if (line->is_open) {
+			/* `closed` comes, and then it is opened again, if it is wanted. Who is not
+			 * wanted any more is ended, session and all. */
+			(void)instance->links->close(
+			    instance->self, line->link, line->wants_open ? 0 : 1);
+		} else if (line->wants_open && good) {
+			good = open_line(line, err);
+		}
+	}
+	return good;
+}
+
+/* --- life --- */
+
+static int32_t
+create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error *err)
+{
+	struct instance *instance = calloc(1, sizeof(*instance));
+	const char *why = bridge_login_init();
+
+	if (instance == NULL || why != NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "%s", why != NULL ? why : "no memory");
+		free(instance);
+		return AVOCET_E_NOMEM;
+	}
+	instance->host = host;
+	instance->self = self;
+	instance->conf = host->query(self, AVOCET_HOST_CONF);
+	instance->links = host->query(self, AVOCET_HOST_LINK); /* NULL in a tool */
+	instance->runtime = host->query(self, AVOCET_HOST_RUNTIME);
+	instance->admin = host->query(self, AVOCET_HOST_ADMIN);
+	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
+		instance->lines[i].instance = instance;
+		instance->lines[i].at = i;
+		(void)pthread_mutex_init(&instance->lines[i].lock, NULL);
+	}
+	(void)snprintf(instance->name, sizeof(instance->name), "%.100s",
+	    AVOCET_HAS(host, name) ? host->name(self) : "bridge");
+	*inst_out = instance;
+	return AVOCET_OK;
+}
+
+static void
+forget_old_filters(struct instance *instance)
+{
+	for (size_t i = 0; i < instance->n_old_filters; i++) {
+		free(instance->old_filters[i]);
+	}
+	free(instance->old_filters);
+	instance->old_filters = NULL;
+	instance->n_old_filters = 0;
+}
+
+static void
+destroy(void *inst)
+{
+	struct instance *instance = inst;
+
+	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
+		bridge_config_unref(instance->lines[i].config);
+		bridge_login_free(instance->lines[i].login);
+		(void)pthread_mutex_destroy(&instance->lines[i].lock);
+	}
+	forget_old_filters(instance);
+	bridge_config_unref(instance->config);
+	free(instance);
+}
+
+static int32_t
+prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
+{
+	struct instance *instance = inst;
+	struct bridge_config *config =
+	    bridge_config_read(instance->conf, conf, instance->name, err);
+
+	*next_out = config;
+	return config != NULL ? AVOCET_OK : AVOCET_E_CONFIG;
+}
+
+static bool
+is_wanted(const struct bridge_config *config, const char *filter)
+{
+	for (size_t i = 0; i < config->n_rules; i++) {
+		if (config->rules[i].direction != BRIDGE_OUT &&
+		    strcmp(config->rules[i].remote, filter) == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/* What the remote has to be told that it is not wanted any more. */
+static void
+note_old_filters(struct instance *instance, const struct bridge_config *old)
+{
+	forget_old_filters(instance);
+	instance->old_filters = calloc(old->n_rules + 1, sizeof(*instance->old_filters));
+	for (size_t i = 0; instance->old_filters != NULL && i < old->n_rules; i++) {
+		const struct bridge_rule *rule = &old->rules[i];
+
+		if (rule->direction != BRIDGE_OUT && !is_wanted(instance->config, rule->remote)) {
+			char *filter = strdup(rule->remote);
+
+			if (filter != NULL) {
+				instance->old_filters[instance->n_old_filters++] = filter;
+			}
+		}
+	}
+}
+
+static void
+commit(void *inst, void *next, void **old_out)
+{
+	struct instance *instance = inst;
+	struct bridge_config *old = instance->config;
+	avocet_error error = {0};
+
+	instance->config = next;
+	*old_out = old;
+	if (old == NULL || !instance->has_started ||
+	    strcmp(old->text, instance->config->text) == 0) {
+		return;
+	}
+	note_old_filters(instance, old);
+	if (!open_all(instance, &error)) {
+		say(instance, AVOCET_LOG_ERROR, error.text);
+	}
+}
+
+static void
+drop(void *inst, void *config)
+{
+	(void)inst;
+	bridge_config_unref(config);
+}
+
+/* --- for operators --- */
+
+static void
+print(struct instance *instance, avocet_req_h req, const char *text)
+{
+	(void)instance->admin->print(instance->self, req, text, strlen(text));
+}
+
+static void
+print_json_text(FILE *out, const char *text)
+{
+	(void)fputc('"', out);
+	for (; *text != '\0'; text++) {
+		if (*text == '"' || *text == '\\') {
+			(void)fputc('\\', out);
+		}
+		(void)fprintf(out, (unsigned char)*text < ' ' ? "\\u%04x" : "%c",
+		    (unsigned)(unsigned char)*text);
+	}
+	(void)fputc('"', out);
+}
+
+static void
+print_line(struct line *line, FILE *out, bool as_json)
+{
+	char text[MAX_TEXT];
+	bool is_up = atomic_load(&line->is_up);
+	unsigned long long sent = atomic_load(&line->sent), received = atomic_load(&line->received);
+	unsigned long long connects = atomic_load(&line->connects),
+			   losses = atomic_load(&line->losses),
+			   dropped = atomic_load(&line->dropped);
+
+	(void)pthread_mutex_lock(&line->lock);
+	memcpy(text, line->text, sizeof(text));
+	(void)pthread_mutex_unlock(&line->lock);
+	if (!as_json) {
+		(void)fprintf(out, "%-4u %-12s %12llu %12llu %12llu %9llu %9llu  %s\n", line->at,
+		    is_up ? "connected" : "away", sent, received, dropped, connects, losses,
+		    is_up ? "" : text);
+		return;
+	}
+	(void)fprintf(out,
+	    "%s{\"connection\": %u, \"connected\": %s, \"sent\": %llu, \"received\": %llu, "
+	    "\"dropped\": %llu, \"connects\": %llu, \"losses\": %llu, \"reason\": ",
+	    line->at == 0 ? "" : ", ", line->at, is_up ? "true" : "false", sent, received, dropped,
+	    connects, losses);
+	print_json_text(out, is_up ? "" : text);
+	(void)fputc('}', out);
+}
+
+/* avocetctl INSTANCE status */
+static void
+on_status(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
+{
+	struct instance *instance = inst;
+	bool as_json = (in->flags & AVOCET_ADMIN_JSON) != 0;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+
+	(void)arg;
+	if (out == NULL) {
+		(void)instance->admin->end(instance->self, req, 1, "no memory");
+		return;
+	}
+	(void)fputs(as_json ? "["
+			    : "link state                sent     received      dropped  connects  "
+			      "  losses  reason\n",
+	    out);
+	for (uint32_t i = 0; i < instance->config->connections; i++) {
+		print_line(&instance->lines[i], out, as_json);
+	}
+	(void)fputs(as_json ? "]\n" : "", out);
+	(void)fclose(out);
+	print(instance, req, text);
+	(void)instance->admin->end(instance->self, req, 0, NULL);
+	free(text);
+}
+
+static int32_t
+start(void *inst, avocet_error *err)
+{
+	struct instance *instance = inst;
+
+	if (instance->links == NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "this host has no links");
+		return AVOCET_E_UNSUPPORTED;
+	}
+	(void)instance->admin->command(instance->self, "status", "",
+	    "whether the remote is there, and what has gone over the bridge", on_status, NULL);
+	instance->has_started = true;
+	return open_all(instance, err) ? AVOCET_OK : AVOCET_E_CONFIG;
+}
+
+static void
+drain(void *inst)
+{
+	struct instance *instance = inst;
+
+	instance->is_stopping = true;
+}
+
+static const avocet_lifecycle lifecycle = {
+    AVOCET_SIZED(avocet_lifecycle),
+    .create = create,
+    .destroy = destroy,
+    .prepare = prepare,
+    .commit = commit,
+    .abort = drop,
+    .retire = drop,
+    .start = start,
+    .drain = drain,
+};
+
+/* --- descriptor --- */
+
+static const char *const needs[] = {
+    AVOCET_HOST_CONF, AVOCET_HOST_LINK, AVOCET_HOST_RUNTIME, AVOCET_HOST_ADMIN, NULL};
+
+#define RELOAD AVOCET_CONF_RELOADABLE
+#define COUNT(items) (uint32_t)(sizeof(items) / sizeof(*(items)))
+
+static const avocet_conf_item tls_items[] = {
+    {"cafile", AVOCET_CONF_PATH, RELOAD, NULL, NULL,
+	"authorities of the remote's certificate; default: those of the system", NULL, 0, 0},
+    {"certfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "this broker's own certificate", NULL, 0, 0},
+    {"keyfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "its key; default: it is in certfile", NULL,
+	0, 0},
+    {"crlfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "revoked certificates", NULL, 0, 0},
+    {"server_name", AVOCET_CONF_STR, RELOAD, NULL, NULL,
+	"what the remote's certificate must be for; default: the host of the address", NULL, 0, 0},
+    {"min_version", AVOCET_CONF_ENUM, RELOAD, "\"1.2\"", "1.2|1.3", "1.2 or 1.3", NULL, 0, 0},
+    {"ciphers", AVOCET_CONF_STR, RELOAD, NULL, NULL, "of TLS 1.2", NULL, 0, 0},
+    {"ciphersuites", AVOCET_CONF_STR, RELOAD, NULL, NULL, "of TLS 1.3", NULL, 0, 0},
+};
+
+static const avocet_conf_item remote_items[] = {
+    {"address", AVOCET_CONF_LIST, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL,
+	"mqtt://HOST[:PORT], mqtts://, ws://HOST[:PORT]/PATH, wss://, or unix:/path; several are "
+	"tried in turn",
+	NULL, 0, 0},
+    {"version", AVOCET_CONF_ENUM, RELOAD, "\"5.0\"", "3.1|3.1.1|5.0", "of MQTT", NULL, 0, 0},
+    {"client_id", AVOCET_CONF_STR, RELOAD, NULL, NULL, "default: HOSTNAME.INSTANCE", NULL, 0, 0},
+    {"username", AVOCET_CONF_STR, RELOAD, NULL, NULL, "at the remote", NULL, 0, 0},
+    {"password", AVOCET_CONF_SECRET, RELOAD, NULL, NULL, "at the remote; best as !file", NULL, 0,
+	0},
+    {"mechanism", AVOCET_CONF_ENUM, RELOAD, "none", "none|SCRAM-SHA-256|SCRAM-SHA-512",
+	"enhanced authentication (version 5.0) in place of a password that is shown", NULL, 0, 0},
+    {"keep_alive", AVOCET_CONF_DURATION, RELOAD, "60s", "0s..18h",
+	"how often the remote hears something; 0 = never", NULL, 0, 0},
+    {"clean_session", AVOCET_CONF_BOOL, RELOAD, "false", NULL,
+	"the remote forgets the session at each connection", NULL, 0, 0},
+    {"session_expiry", AVOCET_CONF_DURATION, RELOAD, "0s", NULL,
+	"how long the remote keeps the session without a connection (version 5.0); 0 = for ever",
+	NULL, 0, 0},
+    {"receive_maximum", AVOCET_CONF_INT, RELOAD, "1000", "1..65535",
+	"messages from the remote that are not acknowledged yet (version 5.0)", NULL, 0, 0},
+    {"max_packet_size", AVOCET_CONF_SIZE, RELOAD, "0", NULL,
+	"the largest packet that is taken from the remote; 0 = no limit", NULL, 0, 0},
+    {"topic_alias_maximum", AVOCET_CONF_INT, RELOAD, "10", "0..65535",
+	"topic aliases, either way (version 5.0)", NULL, 0, 0},
+    {"connect_timeout", AVOCET_CONF_DURATION, RELOAD, "30s", "1s..1h",
+	"until an attempt is given up", NULL, 0, 0},
+    {"backoff_min", AVOCET_CONF_DURATION, RELOAD, "1s", "10ms..1d",
+	"between two attempts; doubled each time, up to …", NULL, 0, 0},
+    {"backoff_max", AVOCET_CONF_DURATION, RELOAD, "30s", "10ms..1d", "… this", NULL, 0, 0},
+    {"round_robin", AVOCET_CONF_BOOL, RELOAD, "false", NULL,
+	"a lost connection goes on at the next address, not again at the first", NULL, 0, 0},
+    {"try_private", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
+	"MQTT 3: says that it is a bridge, so that the remote does not send back what it was sent",
+	NULL, 0, 0},
+    {"tls", AVOCET_CONF_MAP, RELOAD, NULL, NULL, "of mqtts and wss", tls_items, COUNT(tls_items),
+	0},
+};
+
+static const avocet_conf_item topic_items[] = {
+    {"direction", AVOCET_CONF_ENUM, RELOAD, "out", "in|out|both", "in, out or both", NULL, 0, 0},
+    {"filter", AVOCET_CONF_STR, RELOAD, NULL, NULL,
+	"between the prefixes; empty: the prefixes are one topic here and one there", NULL, 0, 0},
+    {"qos", AVOCET_CONF_INT, RELOAD, "0", "0..2", "at most", NULL, 0, 0},
+    {"local_prefix", AVOCET_CONF_STR, RELOAD, NULL, NULL, "what topics begin with here", NULL, 0,
+	0},
+    {"remote_prefix", AVOCET_CONF_STR, RELOAD, NULL, NULL, "what they begin with there", NULL, 0,
+	0},
+    {"retain", AVOCET_CONF_ENUM, RELOAD, "keep", "keep|clear",
+	"clear: what is retained on one side is an ordinary message on the other", NULL, 0, 0},
+};
+
+static const avocet_conf_item items[] = {
+    {"remote", AVOCET_CONF_MAP, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL, "the other broker",
+	remote_items, COUNT(remote_items), 0},
+    {"topics", AVOCET_CONF_LIST, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL,
+	"what goes over the bridge; the first that matches a message decides", topic_items,
+	COUNT(topic_items), 0},
+    {"connections", AVOCET_CONF_INT, RELOAD, "1", "1..64",
+	"parallel ones; each topic goes over one of them", NULL, 0, 0},
+    {"start", AVOCET_CONF_ENUM, RELOAD, "automatic", "automatic|lazy",
+	"lazy: connects when there is something to send", NULL, 0, 0},
+    {"threshold", AVOCET_CONF_INT, RELOAD, "10", "1..1000000",
+	"lazy: so many messages wait before it connects", NULL, 0, 0},
+    {"idle_timeout", AVOCET_CONF_DURATION, RELOAD, "60s", "1s..1d",
+	"lazy: it disconnects after so long without a message", NULL, 0, 0},
+    {"local_username", AVOCET_CONF_STR, RELOAD, NULL, NULL,
+	"as whom it publishes and subscribes here; default: the instance's name", NULL, 0, 0},
+    {"max_age", AVOCET_CONF_DURATION, RELOAD, "0s", NULL,
+	"what waited longer for the remote is dropped; 0 = never", NULL, 0, 0},
+    {"notifications", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
+	"$SYS/broker/connection/INSTANCE/state is 1 or 0 here", NULL, 0, 0},
+    {"notifications_local_only", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
+	"false: the remote is told so, too, with a will", NULL, 0, 0},
+    {"notification_topic", AVOCET_CONF_STR, RELOAD, NULL, NULL,
+	"where at the remote; default: the same as here", NULL, 0, 0},
+};
+
+AVOCET_EXPORT const avocet_plugin avocet_plugin_v0 = {
+    .magic = AVOCET_MAGIC,
+    .struct_size = sizeof(avocet_plugin),
+    .abi_major = AVOCET_ABI_MAJOR,
+    .abi_minor = AVOCET_ABI_MINOR,
+    .abi_minor_needed = 3,
+    .name = "bridge",
+    .version = PACKAGE_VERSION,
+    .summary = "bridges to other brokers that lose nothing",
+    .license = "Apache-2.0",
+    .lifecycle = &lifecycle,
+    .needs = needs,
+    .conf = items,
+    .n_conf = COUNT(items),
+    .conf_item_size = sizeof(avocet_conf_item),
+};
