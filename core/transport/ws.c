@@ -18,48 +18,10 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "base/list.h"
 #include "base/mem.h"
-#include "transport/ws_forwarded.h"
-#include "transport/ws_frame.h"
+#include "transport/ws_int.h"
 
-enum { MAX_PARTS = 80, DRAIN_READS = 16 };
-
-enum ws_state {
-	WS_HANDSHAKE,
-	WS_OPEN,
-	WS_CLOSING, /* our close frame is sent or waits; the far end's has not come */
-	WS_ENDED,   /* the far end has closed: reading gives the end */
-	WS_FAILED   /* reading gives ERR_IO */
-};
-
-struct ws {
-	struct stream stream;
-	const struct ws_options *options; /* until the handshake is over */
-	struct buf *head;                 /* of the request; during the handshake */
-	struct buf control;               /* our own output that waits */
-	size_t last_control;              /* where its last frame begins */
-	size_t frame_left;                /* payload of the owner's frame that is not out yet */
-	struct ws_decoder decoder;
-	const char *why; /* static */
-	char *name;      /* NULL: that of the stream below */
-	uint8_t frame_head[WS_HEAD_SIZE];
-	uint8_t frame_head_len;
-	uint8_t frame_head_sent;
-	uint8_t state; /* enum ws_state */
-	uint8_t scan;  /* of ws_head_scan */
-	uint8_t wanted;
-	uint8_t raised;       /* by hand and not delivered yet */
-	uint8_t lower_wanted; /* what the stream below was asked for last */
-	bool close_is_out;    /* or waits: nothing may follow it */
-	bool shuts;           /* the stream below, when the control output is out */
-};
-
-static struct ws *
-of(struct stream *stream)
-{
-	return list_item(stream, struct ws, stream);
-}
+enum { MAX_PARTS = 80 };
 
 /* --- our own output --- */
 
@@ -102,9 +64,8 @@ consume_control(struct ws *ws, size_t n)
 	ws->last_control -= n < ws->last_control ? n : ws->last_control;
 }
 
-/* True: nothing of ours is before the owner's next frame. */
-static bool
-flush_control(struct ws *ws)
+bool
+ws_flush_control(struct ws *ws)
 {
 	if (ws->control.len != 0 && !is_in_frame(ws)) {
 		struct iovec part = {ws->control.data, ws->control.len};
@@ -161,106 +122,6 @@ add_close(struct ws *ws, unsigned code)
 	}
 }
 
-/* --- the handshake --- */
-
-static void
-end_handshake(struct ws *ws, enum ws_state state)
-{
-	ws->state = (uint8_t)state;
-	ws->options = NULL;
-	if (ws->head != NULL) {
-		buf_fini(ws->head);
-		mem_free(&ws->head);
-	}
-}
-
-/*
- * What the client still sends is thrown away as far as it is there: bytes that nobody has read when
- * the connection is closed make its kernel forget the answer.
- */
-static void
-refuse(struct ws *ws, const struct ws_answer *answer, uint8_t *memory, size_t len, size_t size)
-{
-	ws->why = answer->why;
-	ws->close_is_out = true;
-	ws_handshake_write(&ws->control, answer);
-	(void)flush_control(ws);
-	end_handshake(ws, WS_FAILED);
-	for (int i = 0; len == size && i < DRAIN_READS; i++) {
-		long n = stream_read(ws->stream.lower, memory, size);
-
-		len = n > 0 ? (size_t)n : 0;
-	}
-}
-
-static void
-take_name(struct ws *ws, struct bytes head)
-{
-	char text[ADDR_TEXT_SIZE];
-	struct addr addr;
-
-	if (ws_forwarded(head, ws->options, stream_peer_name(ws->stream.lower), &addr)) {
-		size_t len = addr_format(&addr, text);
-
-		ws->name = mem_text(bytes_make(text, len));
-	}
-}
-
-static size_t
-max_head_size(const struct ws *ws)
-{
-	return ws->options->max_head_size != 0 ? ws->options->max_head_size : WS_MAX_HEAD_SIZE;
-}
-
-/* Gathers the head; true when it is whole. Refuses what cannot become one. */
-static bool
-gather_head(struct ws *ws, struct bytes input, size_t *used_out, struct ws_answer *answer)
-{
-	bool done;
-	long used = ws_head_scan(&ws->scan, input, &done);
-
-	answer->why = NULL;
-	if (used < 0) {
-		ws_handshake_refuse(answer, 400, "the request is malformed");
-	} else if ((size_t)used > max_head_size(ws) - ws->head->len) {
-		ws_handshake_refuse(answer, 431, "the request's head is too large");
-	} else {
-		buf_append(ws->head, input.data, (size_t)used);
-		if (ws->head->failed) {
-			ws_handshake_refuse(answer, 500, "no memory");
-		}
-		*used_out = (size_t)used;
-	}
-	return done && answer->why == NULL;
-}
-
-/* Takes what was read into memory; how many bytes are behind the head, moved to the front;
- * ERR_AGAIN or ERR_IO. */
-static long
-shake_hands(struct ws *ws, uint8_t *memory, size_t len, size_t size)
-{
-	struct ws_answer answer;
-	size_t used = 0;
-
-	if (gather_head(ws, bytes_make(memory, len), &used, &answer)) {
-		ws_handshake(buf_bytes(ws->head), ws->options, &answer);
-	} else if (answer.why == NULL) {
-		return ERR_AGAIN;
-	}
-	if (answer.why != NULL) {
-		refuse(ws, &answer, memory, len, size);
-		return ERR_IO;
-	}
-	take_name(ws, buf_bytes(ws->head));
-	ws_handshake_write(&ws->control, &answer);
-	end_handshake(ws, WS_OPEN);
-	if ((ws->wanted & STREAM_WRITE) != 0) {
-		stream_raise(&ws->stream, STREAM_WRITE);
-	}
-	memmove(memory, memory + used, len - used);
-	return (long)(len - used);
-}
-
 /* --- reading --- */
 
 /* What an end gives from now on. */
@@ -301,12 +162,12 @@ take_input(struct ws *ws, uint8_t *memory, long n, size_t size)
 	size_t out = 0;
 
 	if (ws->state == WS_HANDSHAKE) {
-		n = shake_hands(ws, memory, (size_t)n, size);
+		n = ws_accept(ws, memory, (size_t)n, size);
 	}
 	if (n > 0) {
 		out = decode(ws, memory, (size_t)n);
 	}
-	(void)flush_control(ws);
+	(void)ws_flush_control(ws);
 	want_below(ws, false);
 	if (ws->state >= WS_ENDED) {
 		if (out == 0) {
@@ -324,7 +185,7 @@ take_input(struct ws *ws, uint8_t *memory, long n, size_t size)
 static long
 ws_read(struct stream *stream, void *memory, size_t size)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 	long n;
 
 	if (ws->state >= WS_ENDED) {
@@ -426,7 +287,7 @@ total_of(const struct iovec *parts, int count)
 static long
 ws_write(struct stream *stream, const struct iovec *parts, int count)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 	size_t total = total_of(parts, count), done = 0;
 	bool whole = true;
 
@@ -440,7 +301,7 @@ ws_write(struct stream *stream, const struct iovec *parts, int count)
 		long n;
 
 		if (!is_in_frame(ws)) {
-			if (!flush_control(ws) || done == total) {
+			if (!ws_flush_control(ws) || done == total) {
 				break;
 			}
 			begin_frame(ws, total - done);
@@ -469,7 +330,7 @@ on_lower(struct stream *lower, unsigned events, void *owner)
 	(void)lower;
 	ws->raised &= (uint8_t)~events;
 	if ((events & STREAM_WRITE) != 0) {
-		(void)flush_control(ws);
+		(void)ws_flush_control(ws);
 		want_below(ws, false);
 	}
 	if (told != 0 && ws->stream.ready != NULL) {
@@ -480,7 +341,7 @@ on_lower(struct stream *lower, unsigned events, void *owner)
 static void
 ws_want(struct stream *stream, unsigned events)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 
 	ws->wanted = (uint8_t)events;
 	want_below(ws, true);
@@ -489,7 +350,7 @@ ws_want(struct stream *stream, unsigned events)
 static void
 ws_raise(struct stream *stream, unsigned events)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 
 	ws->raised |= (uint8_t)events;
 	stream_raise(stream->lower, events);
@@ -498,7 +359,7 @@ ws_raise(struct stream *stream, unsigned events)
 static int
 ws_attach(struct stream *stream, struct worker *worker)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 	int error = stream_attach(stream->lower, worker);
 
 	if (error == 0) {
@@ -512,7 +373,7 @@ ws_attach(struct stream *stream, struct worker *worker)
 static void
 ws_detach(struct stream *stream)
 {
-	of(stream)->raised = 0;
+	ws_of(stream)->raised = 0;
 	stream_detach(stream->lower);
 }
 
@@ -520,7 +381,7 @@ ws_detach(struct stream *stream)
 static void
 ws_shut(struct stream *stream)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 
 	if (is_in_frame(ws)) {
 		ws->close_is_out = true;
@@ -534,16 +395,16 @@ ws_shut(struct stream *stream)
 		return;
 	}
 	ws->shuts = true;
-	(void)flush_control(ws);
+	(void)ws_flush_control(ws);
 	want_below(ws, false);
 }
 
 static void
 ws_free(struct stream *stream)
 {
-	struct ws *ws = of(stream);
+	struct ws *ws = ws_of(stream);
 
-	end_handshake(ws, WS_FAILED);
+	ws_end_handshake(ws, WS_FAILED);
 	ws_decoder_fini(&ws->decoder);
 	buf_fini(&ws->control);
 	mem_free(&ws->name);
