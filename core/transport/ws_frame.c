@@ -105,8 +105,9 @@ static enum ws_found
 check_frame(
     struct ws_decoder *decoder, const struct wslay_frame_iocb *frame, struct ws_event *event)
 {
-	if (frame->mask == 0) {
-		return fault(event, WS_CODE_PROTOCOL, "a frame is not masked");
+	if ((frame->mask == 0) != decoder->is_client) {
+		return fault(event, WS_CODE_PROTOCOL,
+		    decoder->is_client ? "a frame is masked" : "a frame is not masked");
 	}
 	if (frame->rsv != 0) {
 		return fault(event, WS_CODE_PROTOCOL, "a frame has reserved bits set");
@@ -170,11 +171,13 @@ read_close(struct bytes payload, struct ws_event *event)
 
 /* --- decoding --- */
 
-/* The only legal length of a masked frame's head. */
+/* The only legal length of a frame's head. */
 static uint32_t
-head_len(uint64_t payload_len)
+head_len(uint64_t payload_len, bool is_masked)
 {
-	return payload_len < 126 ? 6 : payload_len <= UINT16_MAX ? 8 : 14;
+	uint32_t len = payload_len < 126 ? 2 : payload_len <= UINT16_MAX ? 4 : 10;
+
+	return is_masked ? len + WS_MASK_SIZE : len;
 }
 
 static void
@@ -221,7 +224,7 @@ take_part(struct ws_decoder *decoder, struct ws_cursor *cursor,
 			return found;
 		}
 		window->left = frame->payload_length;
-		window->held -= head_len(frame->payload_length);
+		window->held -= head_len(frame->payload_length, !decoder->is_client);
 	}
 	window->left -= frame->data_length;
 	window->held -= (uint32_t)frame->data_length;
@@ -279,4 +282,34 @@ ws_encode_head(uint8_t head[WS_HEAD_SIZE], enum ws_opcode opcode, uint64_t paylo
 		head[2 + i] = (uint8_t)(payload_len >> 8 * (extra - 1 - i));
 	}
 	return 2 + extra;
+}
+
+size_t
+ws_encode_masked_head(uint8_t head[WS_MASKED_HEAD_SIZE], enum ws_opcode opcode,
+    uint64_t payload_len, const uint8_t mask[WS_MASK_SIZE])
+{
+	size_t len = ws_encode_head(head, opcode, payload_len);
+
+	head[1] |= 0x80;
+	memcpy(head + len, mask, WS_MASK_SIZE);
+	return len + WS_MASK_SIZE;
+}
+
+/* Eight bytes at a time, in whatever order the machine has them. */
+void
+ws_mask(uint8_t *payload, size_t len, const uint8_t mask[WS_MASK_SIZE])
+{
+	uint64_t wide, part;
+	size_t i = 0;
+
+	memcpy(&wide, mask, WS_MASK_SIZE);
+	memcpy((uint8_t *)&wide + WS_MASK_SIZE, mask, WS_MASK_SIZE);
+	for (; len - i >= sizeof(wide); i += sizeof(wide)) {
+		memcpy(&part, payload + i, sizeof(part));
+		part ^= wide;
+		memcpy(payload + i, &part, sizeof(part));
+	}
+	for (; i < len; i++) {
+		payload[i] ^= mask[i & 3];
+	}
 }

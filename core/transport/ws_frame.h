@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames of WebSocket (RFC 6455), as a server sees them. Pure: bytes in, bytes out. The decoder
- * strips heads and masks in place and says what is no payload; the encoder writes heads. One owner,
- * one thread.
+ * Frames of WebSocket (RFC 6455). Pure: bytes in, bytes out. The decoder strips heads and masks in
+ * place and says what is no payload; the encoder writes heads. What a client sends is masked, what
+ * a server sends is not, and either side insists on that of the other. One owner, one thread.
  */
 #ifndef TRANSPORT_WS_FRAME_H
 #define TRANSPORT_WS_FRAME_H
@@ -14,8 +14,10 @@
 #include "base/bytes.h"
 
 enum {
-	WS_HEAD_SIZE = 10,    /* most bytes of a head that a server writes */
-	WS_CONTROL_MAX = 125, /* most bytes of a control frame's payload */
+	WS_HEAD_SIZE = 10, /* most bytes of a head that a server writes */
+	WS_MASK_SIZE = 4,
+	WS_MASKED_HEAD_SIZE = 14, /* most bytes of a head that a client writes */
+	WS_CONTROL_MAX = 125,     /* most bytes of a control frame's payload */
 };
 
 enum ws_opcode {
@@ -37,10 +39,11 @@ enum ws_code {
 	WS_CODE_INTERNAL = 1011
 };
 
-/* What a stream remembers of its input. All zero at first. */
+/* What a stream remembers of its input. All zero at first, but for is_client. */
 struct ws_decoder {
 	struct ws_window *window; /* NULL between frames: an idle connection owns none */
 	bool in_message;          /* a fragmented message is open */
+	bool is_client;           /* frames come from a server, and have no mask */
 };
 
 /*
@@ -75,5 +78,12 @@ void ws_decoder_fini(struct ws_decoder *decoder);
 
 /* The head of a final frame without a mask; its length. */
 size_t ws_encode_head(uint8_t head[WS_HEAD_SIZE], enum ws_opcode opcode, uint64_t payload_len);
+
+/* The same with a mask; its length. */
+size_t ws_encode_masked_head(uint8_t head[WS_MASKED_HEAD_SIZE], enum ws_opcode opcode,
+    uint64_t payload_len, const uint8_t mask[WS_MASK_SIZE]);
+
+/* Puts the mask on a payload, from its first byte on. */
+void ws_mask(uint8_t *payload, size_t len, const uint8_t mask[WS_MASK_SIZE]);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "unit/transport/ws_kit.h"
 
+#include <stdlib.h>
+
 #include "base/mem.h"
 #include "transport/ws_frame.h"
 
@@ -15,6 +17,7 @@ struct result {
 
 static struct buf input;
 static struct result result;
+static bool is_client;
 
 static void
 feed(struct ws_decoder *decoder, struct bytes part)
@@ -38,7 +41,7 @@ feed(struct ws_decoder *decoder, struct bytes part)
 static void
 run(size_t first, size_t size)
 {
-	struct ws_decoder decoder = {0};
+	struct ws_decoder decoder = {.is_client = is_client};
 	struct bytes rest = buf_bytes(&input);
 
 	buf_clear(&result.payload);
@@ -105,13 +108,12 @@ fragments_and_controls_between_them_are_told_apart(void **state)
 }
 
 static void
-lengths_of_all_sizes_are_read(void **state)
+read_lengths_of_all_sizes(unsigned masked)
 {
 	static const size_t sizes[] = {125, 126, 127, 4095, 4096, 4097, 65535, 65536, 200000};
 	static const size_t cuts[] = {1, 2, 3, 7, 13, 14, 15, 4096, 5000, SIZE_MAX};
 	struct buf all;
 
-	(void)state;
 	buf_init(&all, SIZE_MAX);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		uint8_t *payload = mem_alloc(sizes[i]);
@@ -119,7 +121,7 @@ lengths_of_all_sizes_are_read(void **state)
 		for (size_t at = 0; at < sizes[i]; at++) {
 			payload[at] = (uint8_t)(at * 7 + i);
 		}
-		put_frame(&input, FIN | WS_BINARY, MASKED, bytes_make(payload, sizes[i]));
+		put_frame(&input, FIN | WS_BINARY, masked, bytes_make(payload, sizes[i]));
 		buf_append(&all, payload, sizes[i]);
 		mem_free(&payload);
 	}
@@ -127,9 +129,20 @@ lengths_of_all_sizes_are_read(void **state)
 		run(cuts[i], cuts[i]);
 		assert_int_equal(result.found, WS_FOUND_MORE);
 		assert_true(bytes_equal(buf_bytes(&result.payload), buf_bytes(&all)));
+		assert_false(result.owns_window);
 	}
 	buf_clear(&input);
 	buf_fini(&all);
+}
+
+static void
+lengths_of_all_sizes_are_read(void **state)
+{
+	(void)state;
+	read_lengths_of_all_sizes(MASKED);
+	is_client = true;
+	read_lengths_of_all_sizes(0);
+	is_client = false;
 }
 
 static void
@@ -231,6 +244,69 @@ close_frames_are_read_and_their_codes_checked(void **state)
 }
 
 static void
+a_client_reads_frames_without_masks(void **state)
+{
+	(void)state;
+	is_client = true;
+	put_frame(&input, WS_BINARY, 0, bytes_of("a"));
+	put_frame(&input, FIN | WS_PING, 0, bytes_of("p1"));
+	put_frame(&input, WS_CONTINUATION, 0, bytes_of(""));
+	put_frame(&input, FIN | WS_PONG, 0, bytes_of("ignored"));
+	put_frame(&input, FIN | WS_PING, 0, bytes_of(""));
+	put_frame(&input, FIN | WS_CONTINUATION, 0, bytes_of("b"));
+	put_frame(&input, FIN | WS_CLOSE, 0, bytes_make("\x03\xe9 bye", 6));
+	check("ab", "p1||", WS_FOUND_CLOSE, 1001);
+	put_frame(&input, FIN | WS_BINARY, 0, bytes_of("good"));
+	put_text(&input, FIN | WS_BINARY, "masked");
+	check("good", "", WS_FOUND_FAULT, WS_CODE_PROTOCOL);
+	put_text(&input, FIN | WS_PING, "masked");
+	check("", "", WS_FOUND_FAULT, WS_CODE_PROTOCOL);
+	put_text(&input, FIN | WS_CLOSE, "");
+	check("", "", WS_FOUND_FAULT, WS_CODE_PROTOCOL);
+	assert_string_equal(result.event.why, "a frame is masked");
+	put_frame(&input, FIN | WS_TEXT, 0, bytes_of("text"));
+	check("", "", WS_FOUND_FAULT, WS_CODE_UNSUPPORTED);
+	put_frame(&input, FIN | WS_BINARY, 0, bytes_of("hello"));
+	put_frame(&input, FIN | WS_PING, 0, bytes_of("ping"));
+	for (size_t len = input.len; len != 0; len--) {
+		input.len = len;
+		run(1, 1);
+		assert_int_equal(result.owns_window, len != 7 && len != 13);
+	}
+	buf_clear(&input);
+	is_client = false;
+}
+
+static void
+masks_are_put_on_and_taken_off(void **state)
+{
+	static const uint8_t mask[WS_MASK_SIZE] = {0x11, 0x22, 0x33, 0x44};
+	static const size_t sizes[] = {0, 1, 125, 126, 65535, 65536};
+	uint8_t head[WS_MASKED_HEAD_SIZE], bytes[64];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		uint8_t *payload = calloc(1, sizes[i] + 1);
+
+		put_frame(&input, FIN | WS_BINARY, MASKED, bytes_make(payload, sizes[i]));
+		ws_mask(payload, sizes[i], mask);
+		assert_int_equal(
+		    ws_encode_masked_head(head, WS_BINARY, sizes[i], mask), input.len - sizes[i]);
+		assert_memory_equal(head, input.data, input.len - sizes[i]);
+		assert_memory_equal(payload, input.data + input.len - sizes[i], sizes[i]);
+		free(payload);
+		buf_clear(&input);
+	}
+	for (size_t len = 0; len < sizeof(bytes); len++) {
+		memset(bytes, 0xa5, sizeof(bytes));
+		ws_mask(bytes, len, mask);
+		for (size_t i = 0; i < sizeof(bytes); i++) {
+			assert_int_equal(bytes[i], i < len ? 0xa5 ^ mask[i & 3] : 0xa5);
+		}
+	}
+}
+
+static void
 heads_are_written_in_their_shortest_form(void **state)
 {
 	uint8_t head[WS_HEAD_SIZE];
@@ -279,6 +355,8 @@ main(void)
 	    cmocka_unit_test(what_a_client_may_not_send_is_refused),
 	    cmocka_unit_test(lengths_that_lie_are_refused),
 	    cmocka_unit_test(close_frames_are_read_and_their_codes_checked),
+	    cmocka_unit_test(a_client_reads_frames_without_masks),
+	    cmocka_unit_test(masks_are_put_on_and_taken_off),
 	    cmocka_unit_test(heads_are_written_in_their_shortest_form),
 	};
 
