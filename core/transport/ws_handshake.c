@@ -63,8 +63,8 @@ is_letter_or_digit(uint8_t c)
 	return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z');
 }
 
-static bool
-is_token(struct bytes text)
+bool
+ws_is_token(struct bytes text)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		uint8_t c = text.data[i];
@@ -117,12 +117,12 @@ ws_list_next(struct bytes *rest, struct bytes *item_out)
 	return false;
 }
 
-static bool
-lists(struct bytes value, const char *word)
+bool
+ws_list_has(struct bytes list, const char *word)
 {
 	struct bytes item;
 
-	while (ws_list_next(&value, &item)) {
+	while (ws_list_next(&list, &item)) {
 		if (ws_same_word(item, word)) {
 			return true;
 		}
@@ -179,7 +179,7 @@ ws_head_next(struct bytes *rest, struct bytes *name_out, struct bytes *value_out
 	*name_out = cut(&line, ':');
 	*value_out = trim(line);
 	/* A folded line begins with a blank, which is no token; so is a blank before the colon. */
-	return is_token(*name_out) ? 1 : ERR_INVALID;
+	return ws_is_token(*name_out) ? 1 : ERR_INVALID;
 }
 
 /* --- reading a request --- */
@@ -212,7 +212,7 @@ read_request_line(struct bytes line, struct request *request)
 	request->method = cut(&line, ' ');
 	target = cut(&line, ' ');
 	request->path = path_of(target);
-	return is_token(request->method) && target.len != 0 && line.len == 8 &&
+	return ws_is_token(request->method) && target.len != 0 && line.len == 8 &&
 	       bytes_starts_with(line, BYTES_LITERAL("HTTP/1.")) && line.data[7] >= '1' &&
 	       line.data[7] <= '9';
 }
@@ -241,9 +241,9 @@ read_field(struct bytes name, struct bytes value, const struct ws_options *optio
 	if (ws_same_word(name, "host")) {
 		request->hosts++;
 	} else if (ws_same_word(name, "upgrade")) {
-		request->upgrades = request->upgrades || lists(value, "websocket");
+		request->upgrades = request->upgrades || ws_list_has(value, "websocket");
 	} else if (ws_same_word(name, "connection")) {
-		request->connection = request->connection || lists(value, "upgrade");
+		request->connection = request->connection || ws_list_has(value, "upgrade");
 	} else if (ws_same_word(name, "sec-websocket-key")) {
 		request->keys++;
 		request->key = value;
@@ -358,8 +358,8 @@ check_upgrade(
 	return false;
 }
 
-static bool
-set_accept(struct bytes key, char accept[WS_ACCEPT_SIZE])
+bool
+ws_accept_of(struct bytes key, char accept_out[WS_ACCEPT_SIZE])
 {
 	uint8_t text[KEY_LEN + sizeof(GUID) - 1], digest[EVP_MAX_MD_SIZE];
 	unsigned len = 0;
@@ -369,7 +369,7 @@ set_accept(struct bytes key, char accept[WS_ACCEPT_SIZE])
 	if (EVP_Digest(text, sizeof(text), digest, &len, EVP_sha1(), NULL) != 1 || len != 20) {
 		return false;
 	}
-	return EVP_EncodeBlock((unsigned char *)accept, digest, 20) == WS_ACCEPT_SIZE - 1;
+	return EVP_EncodeBlock((unsigned char *)accept_out, digest, 20) == WS_ACCEPT_SIZE - 1;
 }
 
 void
@@ -386,7 +386,7 @@ ws_handshake(struct bytes head, const struct ws_options *options, struct ws_answ
 		return;
 	}
 	*answer_out = (struct ws_answer){.status = 101, .protocol = request.protocol};
-	if (!set_accept(request.key, answer_out->accept)) {
+	if (!ws_accept_of(request.key, answer_out->accept)) {
 		ws_handshake_refuse(answer_out, 500, "there is no SHA-1 to be had");
 	}
 }

@@ -52,7 +52,7 @@ void ws_handshake_refuse(struct ws_answer *answer_out, uint16_t status, const ch
 /* The answer as bytes. */
 void ws_handshake_write(struct buf *out, const struct ws_answer *answer);
 
-/* The next header field of a head (which begins behind the request line), its name and its value
+/* The next header field of a head (which begins behind its first line), its name and its value
  * without the blanks around it. 1; 0 at the end; ERR_INVALID. */
 int ws_head_next(struct bytes *rest, struct bytes *name_out, struct bytes *value_out);
 
@@ -60,10 +60,16 @@ int ws_head_next(struct bytes *rest, struct bytes *name_out, struct bytes *value
  * items are left out. */
 bool ws_list_next(struct bytes *rest, struct bytes *item_out);
 
-/* ASCII letters' case does not matter. */
+/* ASCII letters' case does not matter: a text that is the word, a list that has it. */
 bool ws_same_word(struct bytes text, const char *word);
+bool ws_list_has(struct bytes list, const char *word);
 
-/* The request line, without its end, taken off the head. */
+bool ws_is_token(struct bytes text);
+
+/* The first line, without its end, taken off the head. */
 struct bytes ws_head_line(struct bytes *rest);
+
+/* What answers this key (of 24 bytes) in Sec-WebSocket-Accept; false: there is no SHA-1. */
+bool ws_accept_of(struct bytes key, char accept_out[WS_ACCEPT_SIZE]);
 
 #endif
