@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
+ * What both sides do, and the frames that a server writes; a client's output is in ws_client.c.
+ *
  * Two kinds of output share the stream below: the owner's frames, of which a head or a payload may
  * be half out, and what this layer says itself (the HTTP answer, pongs, the close frame). The
  * latter waits in `control` and goes out between two frames of the owner only; for that the layer
@@ -31,8 +33,8 @@ is_in_frame(const struct ws *ws)
 	return ws->frame_left != 0 || ws->frame_head_sent != ws->frame_head_len;
 }
 
-static void
-want_below(struct ws *ws, bool always)
+void
+ws_want_below(struct ws *ws, bool always)
 {
 	unsigned wanted = ws->wanted;
 
@@ -45,8 +47,8 @@ want_below(struct ws *ws, bool always)
 	}
 }
 
-static void
-drop_control(struct ws *ws)
+void
+ws_drop_control(struct ws *ws)
 {
 	buf_fini(&ws->control);
 	buf_init(&ws->control, SIZE_MAX);
@@ -57,7 +59,7 @@ static void
 consume_control(struct ws *ws, size_t n)
 {
 	if (n == ws->control.len) {
-		drop_control(ws);
+		ws_drop_control(ws);
 		return;
 	}
 	buf_consume(&ws->control, n);
@@ -72,7 +74,7 @@ ws_flush_control(struct ws *ws)
 		long n = stream_write(ws->stream.lower, &part, 1);
 
 		if (n < 0) {
-			drop_control(ws); /* reading and writing will see it themselves */
+			ws_drop_control(ws); /* reading and writing will see it themselves */
 		} else if (n > 0) {
 			consume_control(ws, (size_t)n);
 		}
@@ -88,24 +90,27 @@ static void
 add_control(struct ws *ws, enum ws_opcode opcode, struct bytes payload)
 {
 	uint8_t head[WS_HEAD_SIZE];
-	size_t head_len = ws_encode_head(head, opcode, payload.len);
+	size_t head_len;
 
+	if (ws->client != NULL) {
+		ws_client_add_control(ws, opcode, payload);
+		return;
+	}
+	head_len = ws_encode_head(head, opcode, payload.len);
 	ws->last_control = ws->control.len;
 	buf_append(&ws->control, head, head_len);
 	buf_append_bytes(&ws->control, payload);
 }
 
-/* With so much waiting, the last frame is a pong, and no byte of it is out yet. */
+/* With so much waiting, the last frame is a pong, and no byte of it is out yet; or it is a client's
+ * first, behind a frame of its owner. */
 static void
 add_pong(struct ws *ws, struct bytes payload)
 {
 	if (ws->close_is_out) {
 		return;
 	}
-	if (ws->control.len >= WS_PONG_LIMIT) {
-		if (err_impossible(ws->last_control == 0)) {
-			return;
-		}
+	if (ws->control.len >= WS_PONG_LIMIT && ws->last_control != 0) {
 		ws->control.len = ws->last_control;
 	}
 	add_control(ws, WS_PONG, payload);
@@ -144,7 +149,8 @@ decode(struct ws *ws, uint8_t *memory, size_t len)
 	}
 	if (found == WS_FOUND_CLOSE) {
 		ws->state = WS_ENDED;
-		ws->why = "the client closed the WebSocket";
+		ws->why = ws->client != NULL ? "the server closed the WebSocket"
+					     : "the client closed the WebSocket";
 		add_close(ws, event.code);
 	} else if (found == WS_FOUND_FAULT) {
 		ws->state = WS_FAILED;
@@ -154,11 +160,9 @@ decode(struct ws *ws, uint8_t *memory, size_t len)
 	return cursor.out;
 }
 
-/* A pass over n bytes that were read; whole: as many as were asked for. */
-static long
-take_input(struct ws *ws, uint8_t *memory, long n, size_t size)
+long
+ws_take_input(struct ws *ws, uint8_t *memory, long n, size_t size, bool may_be_more)
 {
-	bool may_be_more = (size_t)n == size;
 	size_t out = 0;
 
 	if (ws->state == WS_HANDSHAKE) {
@@ -168,7 +172,7 @@ take_input(struct ws *ws, uint8_t *memory, long n, size_t size)
 		out = decode(ws, memory, (size_t)n);
 	}
 	(void)ws_flush_control(ws);
-	want_below(ws, false);
+	ws_want_below(ws, false);
 	if (ws->state >= WS_ENDED) {
 		if (out == 0) {
 			ws_decoder_fini(&ws->decoder);
@@ -182,7 +186,7 @@ take_input(struct ws *ws, uint8_t *memory, long n, size_t size)
 	return out != 0 ? (long)out : ERR_AGAIN;
 }
 
-static long
+long
 ws_read(struct stream *stream, void *memory, size_t size)
 {
 	struct ws *ws = ws_of(stream);
@@ -193,7 +197,7 @@ ws_read(struct stream *stream, void *memory, size_t size)
 	}
 	n = stream_read(stream->lower, memory, size);
 	if (n > 0) {
-		return take_input(ws, memory, n, size);
+		return ws_take_input(ws, memory, n, size, (size_t)n == size);
 	}
 	if (n == 0 && ws->why == NULL) {
 		ws->why = ws->state == WS_HANDSHAKE ? "the connection ended within the handshake"
@@ -314,15 +318,15 @@ ws_write(struct stream *stream, const struct iovec *parts, int count)
 		}
 		done += (size_t)n;
 	}
-	want_below(ws, false);
+	ws_want_below(ws, false);
 	return (long)done;
 }
 
 /* --- readiness --- */
 
 /* READ is always told: it is wanted, raised, or the end. */
-static void
-on_lower(struct stream *lower, unsigned events, void *owner)
+void
+ws_take_events(struct stream *lower, unsigned events, void *owner)
 {
 	struct ws *ws = owner;
 	unsigned told = events & (STREAM_READ | ws->wanted | ws->raised);
@@ -331,23 +335,23 @@ on_lower(struct stream *lower, unsigned events, void *owner)
 	ws->raised &= (uint8_t)~events;
 	if ((events & STREAM_WRITE) != 0) {
 		(void)ws_flush_control(ws);
-		want_below(ws, false);
+		ws_want_below(ws, false);
 	}
 	if (told != 0 && ws->stream.ready != NULL) {
 		ws->stream.ready(&ws->stream, told, ws->stream.owner);
 	}
 }
 
-static void
+void
 ws_want(struct stream *stream, unsigned events)
 {
 	struct ws *ws = ws_of(stream);
 
 	ws->wanted = (uint8_t)events;
-	want_below(ws, true);
+	ws_want_below(ws, true);
 }
 
-static void
+void
 ws_raise(struct stream *stream, unsigned events)
 {
 	struct ws *ws = ws_of(stream);
@@ -356,7 +360,7 @@ ws_raise(struct stream *stream, unsigned events)
 	stream_raise(stream->lower, events);
 }
 
-static int
+int
 ws_attach(struct stream *stream, struct worker *worker)
 {
 	struct ws *ws = ws_of(stream);
@@ -365,12 +369,12 @@ ws_attach(struct stream *stream, struct worker *worker)
 	if (error == 0) {
 		ws->raised = 0;
 		ws->wanted = ws->lower_wanted = STREAM_READ;
-		want_below(ws, false);
+		ws_want_below(ws, false);
 	}
 	return error;
 }
 
-static void
+void
 ws_detach(struct stream *stream)
 {
 	ws_of(stream)->raised = 0;
@@ -378,14 +382,14 @@ ws_detach(struct stream *stream)
 }
 
 /* A frame that is half out cannot be closed in a friendly way. */
-static void
+void
 ws_shut(struct stream *stream)
 {
 	struct ws *ws = ws_of(stream);
 
 	if (is_in_frame(ws)) {
 		ws->close_is_out = true;
-		drop_control(ws);
+		ws_drop_control(ws);
 	} else if (ws->state == WS_OPEN) {
 		ws->state = WS_CLOSING;
 		add_close(ws, WS_CODE_NORMAL);
@@ -396,10 +400,10 @@ ws_shut(struct stream *stream)
 	}
 	ws->shuts = true;
 	(void)ws_flush_control(ws);
-	want_below(ws, false);
+	ws_want_below(ws, false);
 }
 
-static void
+void
 ws_free(struct stream *stream)
 {
 	struct ws *ws = ws_of(stream);
@@ -411,7 +415,7 @@ ws_free(struct stream *stream)
 	mem_free(&ws);
 }
 
-static struct bytes
+struct bytes
 ws_peer_name(const struct stream *stream)
 {
 	const struct ws *ws = (const void *)stream;
@@ -440,14 +444,14 @@ ws_stream_new(struct stream *lower, const struct ws_options *options)
 	ws->head = mem_alloc(sizeof(*ws->head));
 	buf_init(ws->head, SIZE_MAX);
 	buf_init(&ws->control, SIZE_MAX);
-	stream_on_ready(lower, on_lower, ws);
+	stream_on_ready(lower, ws_take_events, ws);
 	return &ws->stream;
 }
 
 const char *
 ws_stream_error(const struct stream *top)
 {
-	while (top != NULL && top->ops != &ws_ops) {
+	while (top != NULL && top->ops != &ws_ops && top->ops != &ws_client_ops) {
 		top = top->lower;
 	}
 	return top != NULL ? ((const struct ws *)(const void *)top)->why : NULL;

@@ -2,7 +2,7 @@
 /*
  * A stream to put below another, that does not repeat itself: it tells of its bytes once, as TLS
  * does when what it has decoded is in its own memory. Who gets fewer bytes than it asked for, or
- * gives fewer on, must raise READ or go without. Takes all output.
+ * gives fewer on, must raise READ or go without. Takes all output, and keeps the beginning of it.
  */
 #ifndef UNIT_TRANSPORT_QUIET_H
 #define UNIT_TRANSPORT_QUIET_H
@@ -17,6 +17,8 @@
 static struct stream quiet;
 static struct bytes quiet_input;
 static bool quiet_raised;
+static uint8_t quiet_output[1024];
+static size_t quiet_output_len;
 
 static long
 quiet_read(struct stream *stream, void *to, size_t size)
@@ -39,6 +41,13 @@ quiet_write(struct stream *stream, const struct iovec *parts, int count)
 
 	(void)stream;
 	for (int i = 0; i < count; i++) {
+		size_t room = sizeof(quiet_output) - quiet_output_len;
+		size_t len = parts[i].iov_len < room ? parts[i].iov_len : room;
+
+		if (len != 0) {
+			memcpy(quiet_output + quiet_output_len, parts[i].iov_base, len);
+			quiet_output_len += len;
+		}
 		total += (long)parts[i].iov_len;
 	}
 	return total;
@@ -95,6 +104,7 @@ quiet_stream(struct bytes input)
 	quiet = (struct stream){.ops = &ops};
 	quiet_input = input;
 	quiet_raised = true;
+	quiet_output_len = 0;
 	return &quiet;
 }
 

@@ -2,6 +2,8 @@
 /* The client's side of TLS, against the server's: two streams whose pipes the test joins. */
 #include "unit/transport/tls_house.h"
 
+#include "transport/ws.h"
+
 static struct stream *dialler;
 static struct mem_pipe *dialler_far;
 static struct buf dialler_got;
@@ -51,17 +53,23 @@ join(void)
 	} while (moved);
 }
 
-static void
-dial(struct tls_options options, struct tls_options server_options, const char *host)
+static struct stream *
+new_dialler(struct tls_options options, const char *host)
 {
 	char why[256];
 	struct tls_ctx *ctx = tls_ctx_new_client(&options, why, sizeof(why));
+	struct stream *made;
 
 	assert_non_null(ctx);
-	accept_stream(NULL, server_options);
-	dialler =
-	    tls_stream_connect_new(mem_stream_new("mem:2", SIZE_MAX, &dialler_far), ctx, host);
+	made = tls_stream_connect_new(mem_stream_new("mem:2", SIZE_MAX, &dialler_far), ctx, host);
 	tls_ctx_unref(&ctx);
+	return made;
+}
+
+static void
+start_dialler(struct stream *made)
+{
+	dialler = made;
 	buf_init(&dialler_got, SIZE_MAX);
 	dialler_read = 1;
 	dialler_seen = 0;
@@ -71,6 +79,13 @@ dial(struct tls_options options, struct tls_options server_options, const char *
 	stream_want(dialler, STREAM_READ | STREAM_WRITE);
 	sim_leave();
 	join();
+}
+
+static void
+dial(struct tls_options options, struct tls_options server_options, const char *host)
+{
+	accept_stream(NULL, server_options);
+	start_dialler(new_dialler(options, host));
 }
 
 static void
@@ -175,6 +190,35 @@ it_shows_its_certificate_and_offers_alpn(void **state)
 	dismiss(&bridge);
 }
 
+static void
+websocket_on_top_is_told_when_it_may_begin(void **state)
+{
+	static const struct ws_options options = {.path = "/mqtt"};
+	static const struct ws_connect_options client_options = {.host = "broker.example"};
+
+	(void)state;
+	accept_stream(NULL, usual_options());
+	stream_detach(stream);
+	stream = ws_stream_new(stream, &options);
+	stream_on_ready(stream, take_ready, &calls);
+	attach(0);
+	start_dialler(
+	    ws_stream_connect_new(new_dialler(dial_options(), "broker.example"), &client_options));
+	assert_null(ws_stream_error(dialler));
+	assert_both_talk();
+	assert_true(stream_identity(dialler)->is_encrypted);
+	assert_string_equal(ws_stream_error(stream), "the client closed the WebSocket");
+	hang_up_both();
+	/* Nor is it told of another's failure as if it were its own. */
+	accept_stream(NULL, usual_options());
+	start_dialler(
+	    ws_stream_connect_new(new_dialler(dial_options(), "other.example"), &client_options));
+	assert_int_equal(dialler_read, ERR_IO);
+	assert_null(ws_stream_error(dialler));
+	assert_non_null(tls_stream_error(dialler));
+	hang_up_both();
+}
+
 int
 main(void)
 {
@@ -182,6 +226,7 @@ main(void)
 	    CASE(a_server_is_believed_for_its_name_and_address),
 	    CASE(a_server_that_is_another_is_not_believed),
 	    CASE(it_shows_its_certificate_and_offers_alpn),
+	    CASE(websocket_on_top_is_told_when_it_may_begin),
 	};
 
 	return cmocka_run_group_tests(tests, open_house, close_house);
