@@ -39,6 +39,14 @@ USERS = [
     "alice:SCRAM-SHA-512$4096:c2FsdHNhbHQ=$" + "A" * 86 + "==:" + "A" * 86 + "==\n# x\n\n",
     "alice:$6$c2FsdHNhbHQ=$" + "A" * 86 + "==\n", "bob:$7$101$c2FsdHNhbHQ=$" + "A" * 86 + "==\nalice:x\n",
 ]
+ANSWERS = [
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Accept: \1\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n",
+    "HTTP/1.1 101\r\nSec-WebSocket-Protocol:mqtt\r\nSec-WebSocket-Extensions:\r\nSec-WebSocket-Accept:\1\r\n"
+    "connection: keep-alive, ,UPGRADE\r\nUPGRADE:WebSocket \r\n\r\n",
+    "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 101 x\r\nSec-WebSocket-Extensions: x\r\n\r\n",
+]
+FRAMES = b"\x02\1a\x89\1?\x80\1b\x82\0\x82\x7e\0\x7e" + 126 * b"x" + b"\x88\2\3\xe8"
 
 
 def elf():
@@ -87,6 +95,14 @@ def stores():
         yield b"".join(world[:i] + world[i + 1:])
 
 
+def near_answers():
+    """Right but for one line, which is missing, twice there, or in other letters."""
+    lines = ANSWERS[0].split("\r\n")[:-2]
+    for i, line in enumerate(lines):
+        for other in ([], [line, line], [line.upper()]):
+            yield "\r\n".join(lines[:i] + other + lines[i + 1:]) + "\r\n\r\n"
+
+
 def seeds(name):
     """The inputs that are made, not stored."""
     if name in VERSION_CODE:
@@ -104,6 +120,10 @@ def seeds(name):
         yield from (text.encode() for text in YAML)
     elif name == "acl":
         yield from (bytes([kind]) + text.encode() for text in ACLS for kind in range(3))
+    elif name == "ws_connect":
+        for sizes in (b"\0\xfe", b"\1\0", b"\7\5"):
+            yield from (b"\0" + sizes + text.encode() + FRAMES for text in ANSWERS + list(near_answers()))
+            yield from (bytes([kind]) + sizes + FRAMES for kind in (1, 3, 0x73))
     elif name == "users":
         yield from (text.encode() for text in USERS)
     elif name == "elf":
