@@ -172,6 +172,7 @@ struct conn {
 	bool is_local : 1;
 	bool claimed : 1;
 	bool said_ignored_name : 1;
+	bool wants_marks : 1; /* it is the link of another broker */
 };
 
 /* A PUBLISH that waits for an answer, for its turn, or for the store. */

@@ -341,6 +341,10 @@ conn_on_connect(struct conn *conn, const struct wire_connect *packet)
 	conn->peer.max_packet_in = (uint32_t)conn_limits_of(conn)->max_packet_size;
 	copy_texts(conn, packet);
 	copy_numbers(conn, packet);
+	if (packet->version == WIRE_V5 && route_wants_marks(&packet->props)) {
+		conn->wants_marks = true;
+		route_house_mark(route_desk_house(conn->table->route), conn->table->worker);
+	}
 	conn->handle = session_handle_new(conn->table->house->options.sessions->directory,
 	    (uint16_t)worker_index(conn->table->worker), conn);
 	if (check_version(conn, packet) && check_client_id(conn, packet) &&

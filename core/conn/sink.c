@@ -23,6 +23,20 @@ conn_of_sink(struct session_sink *sink)
 	return (struct conn *)(void *)((char *)sink - offsetof(struct conn, sink));
 }
 
+/* To another broker's link with the mark of where the message first came in. */
+static enum session_offer
+send_plain(struct conn *conn, const struct session_delivery *delivery)
+{
+	uint32_t stripped = conn_stripped_len(conn, delivery->msg);
+
+	if (!conn->wants_marks || conn->peer.was_full) {
+		return peer_send_publish(&conn->peer, delivery, stripped, context_current->mono_ms);
+	}
+	return peer_send_publish_as(&conn->peer, delivery,
+	    bytes_skip(msg_topic(delivery->msg), stripped),
+	    route_marked_props(conn->table->route, delivery->msg), context_current->mono_ms);
+}
+
 /* Interceptors may change what this receiver gets. */
 static enum session_offer
 send_out(struct conn *conn, const struct session_delivery *delivery)
@@ -36,14 +50,12 @@ send_out(struct conn *conn, const struct session_delivery *delivery)
 		return SESSION_DENIED;
 	}
 	if (changed.msg == delivery->msg) {
-		return peer_send_publish(&conn->peer, delivery,
-		    conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+		return send_plain(conn, delivery);
 	}
 	changed.flags =
 	    (uint8_t)((changed.msg->flags & MSG_RETAIN) != 0 ? changed.flags | SESSION_RETAIN
 							     : changed.flags & ~SESSION_RETAIN);
-	offer = peer_send_publish(
-	    &conn->peer, &changed, conn_stripped_len(conn, changed.msg), context_current->mono_ms);
+	offer = send_plain(conn, &changed);
 	msg_unref(&changed.msg);
 	return offer;
 }
@@ -61,8 +73,7 @@ on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 	}
 	offer = plugins->intercepts_out && conn->client != NULL && !conn->peer.was_full
 		    ? send_out(conn, delivery)
-		    : peer_send_publish(&conn->peer, delivery,
-			  conn_stripped_len(conn, delivery->msg), context_current->mono_ms);
+		    : send_plain(conn, delivery);
 	if (offer == SESSION_TAKEN) {
 		conn_tell_delivered(
 		    conn, delivery->msg, delivery->qos, (delivery->flags & SESSION_RETAIN) != 0);

@@ -170,8 +170,11 @@ api_open(avocet_self *self, const avocet_link_opts *opts, const avocet_link_even
 	if (!plugin_is_main(self)) {
 		return AVOCET_E_THREAD;
 	}
-	if (house == NULL || !plugin_is_alive(self) || atomic_load(&house->is_stopping)) {
-		return link_refuse(err, AVOCET_E_STATE, "links are opened from start() on");
+	if (house == NULL || !plugin_is_alive(self) || atomic_load(&house->is_stopping) ||
+	    house->options.terms(house->options.conf(house->options.arg), plugin_name(self)) ==
+		NULL) {
+		return link_refuse(
+		    err, AVOCET_E_STATE, "links are opened between start() and the end");
 	}
 	options = link_options_new(opts, plugin_name(self), &status, err);
 	if (options == NULL) {

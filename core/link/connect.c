@@ -119,6 +119,7 @@ write_props(const struct link *link, struct bytes data, struct buf *block)
 		wire_write_prop_bytes(&writer, WIRE_AUTHENTICATION_METHOD, remote->method);
 		wire_write_prop_bytes(&writer, WIRE_AUTHENTICATION_DATA, data);
 	}
+	route_write_wants_marks(&writer);
 	block->len = writer.len;
 }
 
@@ -141,7 +142,10 @@ link_send_connect(struct link *link, struct bytes data)
 	struct wire_connect *connect = &packet.connect;
 	struct buf block;
 
-	conn->was_clean = link->is_fresh || (remote->flags & AVOCET_LINK_CLEAN) != 0;
+	/* Asked for only where there is something to be cleaned: in MQTT 3 a clean session also
+	 * ends with its connection, and Mosquitto 2.0 never writes down a session that began with
+	 * Clean Start. */
+	conn->was_clean = link->wipes || (remote->flags & AVOCET_LINK_CLEAN) != 0;
 	conn->was_private = remote->version != WIRE_V5 && !link->no_private &&
 			    (remote->flags & AVOCET_LINK_PRIVATE) != 0;
 	*connect = (struct wire_connect){.version = remote->version,
@@ -238,6 +242,21 @@ forget(struct link *link)
 	}
 }
 
+/* The remote may have a session where there is none here: it is wiped out by a connection with
+ * Clean Start, which MQTT 5 can go on with. */
+static bool
+fits(struct link *link)
+{
+	bool was_wiped = link->wipes;
+
+	if ((link->options->remote->flags & AVOCET_LINK_CLEAN) != 0) {
+		return true;
+	}
+	link->wipes = !was_wiped && link->is_fresh && link->conn->has_session;
+	link->is_fresh = link->is_fresh && !was_wiped;
+	return !link->wipes && (!was_wiped || link->conn->peer.version == WIRE_V5);
+}
+
 void
 link_on_connack(struct link *link, const struct wire_connack *packet)
 {
@@ -253,6 +272,12 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 		/* [MQTT-3.2.2-4] */
 		link_lose(link, WIRE_REASON_PROTOCOL_ERROR, WIRE_REASON_PROTOCOL_ERROR,
 		    "Session Present after Clean Start");
+		return;
+	}
+	if (!fits(link)) {
+		link->at_once = true;
+		link_lose(link, WIRE_REASON_NORMAL_DISCONNECTION, WIRE_REASON_SUCCESS,
+		    "it begins anew, since the remote had a session of before");
 		return;
 	}
 	if (link->options->remote->method.len != 0 && !is_own_method(link, &packet->props)) {

@@ -240,7 +240,6 @@ link_table_new(const struct link_table_options *options)
 	list_init(&table->blocked);
 	list_init(&table->settling);
 	list_init(&table->askings);
-	buf_init(&table->scratch, SIZE_MAX);
 	table->poll.fn = on_poll;
 	dial_room_init(&table->dials, table->worker);
 	table->house->tables[worker_index(table->worker)] = table;
@@ -271,7 +270,6 @@ link_table_free(struct link_table **table_at)
 	}
 	dial_room_fini(&table->dials);
 	peer_room_fini(&table->room);
-	buf_fini(&table->scratch);
 	mem_free(&table->room_for_topic);
 	mem_free(table_at);
 }

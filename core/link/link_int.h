@@ -147,6 +147,8 @@ struct link {
 	uint32_t at;            /* the address that is dialled */
 	uint32_t epoch;         /* of the session at the remote: rises when it is forgotten */
 	bool is_fresh;          /* here is no session for the remote's to go on with */
+	bool wipes;             /* MQTT 3: the next connection is there to end a session */
+	bool at_once;           /* the next attempt need not wait */
 	bool no_private;        /* the remote did not understand */
 	bool has_unsubscribed;
 	bool is_blocked;               /* the first of the line waits for the store */

@@ -115,6 +115,12 @@ wait_again(struct link *link)
 	if (link->state == LINK_CLOSED) {
 		return;
 	}
+	if (link->at_once) {
+		link->at_once = false;
+		link->state = LINK_WAITING;
+		set_timer(link, on_wait_over, 0);
+		return;
+	}
 	if (has_more && link->attempt != 0) {
 		/* Those that were not tried yet need not wait. */
 		link->at++;
@@ -184,10 +190,10 @@ link_lose(struct link *link, uint8_t goodbye, uint8_t reason, const char *format
 	link_log(link, was_up || link->attempt == 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
 	    was_up ? "the connection to %s is lost: %s" : "no connection to %s: %s",
 	    link->options->remote->addresses.items[link->at], sentence);
-	if (link->conn != NULL && goodbye != 0) {
+	if (link->conn != NULL && (goodbye != 0 || link->at_once)) {
 		say_disconnect(link->conn, goodbye);
 	}
-	link_drop_conn(link, goodbye == 0);
+	link_drop_conn(link, goodbye == 0 && !link->at_once);
 	link_detach_session(link, SESSION_LEAVE_ABNORMAL);
 	if (was_up) {
 		link_show_state(link, false);
@@ -512,6 +518,10 @@ make_stream(struct link *link, int fd, const struct addr *peer)
 						   : mem_text(host);
 		stream = tls_stream_connect_new(stream, remote->tls, name);
 		mem_free(&name);
+	}
+	if ((remote->flags & AVOCET_LINK_WEBSOCKET) != 0) {
+		stream = ws_stream_connect_new(
+		    stream, &(struct ws_connect_options){.host = address, .path = remote->path});
 	}
 	return stream;
 }

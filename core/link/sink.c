@@ -40,20 +40,6 @@ map_out(struct link *link, const struct session_delivery *delivery, avocet_link_
 	return verdict == AVOCET_PASS && map->topic.n != 0 && map->topic.n <= WIRE_MAX_STRING;
 }
 
-/* The properties that go out: those of the message, and where it first came in. */
-static struct bytes
-props_of(struct link *link, struct msg *msg)
-{
-	struct buf *scratch = &link->table->scratch;
-
-	if (link->conn->peer.version != WIRE_V5) {
-		return msg_props(msg);
-	}
-	buf_clear(scratch);
-	buf_append_bytes(scratch, msg_props(msg));
-	return route_mark(link->table->route, msg, scratch) ? buf_bytes(scratch) : msg_props(msg);
-}
-
 static enum session_offer
 send_mapped(struct link *link, const struct session_delivery *delivery)
 {
@@ -74,7 +60,7 @@ send_mapped(struct link *link, const struct session_delivery *delivery)
 	}
 	offer =
 	    peer_send_publish_as(&link->conn->peer, &changed, bytes_make(map.topic.p, map.topic.n),
-		props_of(link, delivery->msg), context_current->mono_ms);
+		route_marked_props(link->table->route, delivery->msg), context_current->mono_ms);
 	if (offer == SESSION_TAKEN && link->echo != NULL) {
 		link_echo_sent(link->echo, bytes_make(map.topic.p, map.topic.n),
 		    msg_payload(delivery->msg), context_current->mono_ms);

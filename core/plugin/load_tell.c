@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a module is and offers, told to people. */
+#include <avocet/avocet_link.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,7 +185,9 @@ plugin_module_check(const struct plugin_module *module, struct buf *out)
 		buf_append_text(out, "it has no summary or no license\n");
 		count++;
 	}
-	if (plugin->services == NULL || plugin->services[0] == NULL) {
+	/* What has links acts by itself. */
+	if ((plugin->services == NULL || plugin->services[0] == NULL) &&
+	    !plugin_module_needs(module, AVOCET_HOST_LINK)) {
 		buf_append_text(out, "it offers no service\n");
 		count++;
 	}

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loops. To remotes of MQTT 5 each message goes with a mark, a User Property that says which node
- * it first came to and which of its messages it is; a node that sees its own mark, or one that it
- * has seen, goes no further with it. So a ring of bridges carries each message round once, and one
- * that comes by two ways counts once.
+ * Loops. To other brokers that speak MQTT 5 each message goes with a mark, a User Property that
+ * says which node it first came to and which of its messages it is; a node that sees its own mark,
+ * or one that it has seen, goes no further with it. So a ring of bridges carries each message round
+ * once, and one that comes by two ways counts once.
  *
  * Who could name marks of other nodes before they come could keep their messages away, so the
  * number in a mark cannot be guessed. The same message under two topics is two.
@@ -50,7 +50,7 @@ struct route_hops {
 void
 route_house_mark(struct route_house *house, struct worker *worker)
 {
-	struct route_hops *hops;
+	struct route_hops *none = NULL, *hops;
 
 	if (atomic_load(&house->hops) != NULL) {
 		return;
@@ -59,7 +59,10 @@ route_house_mark(struct route_house *house, struct worker *worker)
 	lock_init(&hops->lock);
 	worker_random_fill(worker, &hops->node, sizeof(hops->node));
 	worker_random_fill(worker, &hops->key, sizeof(hops->key));
-	atomic_store(&house->hops, hops);
+	if (!atomic_compare_exchange_strong(&house->hops, &none, hops)) {
+		lock_fini(&hops->lock); /* another worker was faster */
+		mem_free(&hops);
+	}
 }
 
 void
@@ -182,18 +185,19 @@ find_mark(struct bytes props, uint64_t *node_out, uint64_t *id_out)
 	return false;
 }
 
-bool
-route_mark(struct route_desk *desk, struct msg *msg, struct buf *block)
+struct bytes
+route_marked_props(struct route_desk *desk, struct msg *msg)
 {
 	const struct route_hops *hops = atomic_load(&desk->house->hops);
 	const size_t room = sizeof(MARK_NAME) + MARK_LEN + 8;
+	struct buf *block = &desk->marked;
 	char text[MARK_LEN + 1];
 	struct wire_writer writer;
 	uint64_t node, id;
 	uint8_t *at;
 
 	if (hops == NULL || find_mark(msg_props(msg), &node, &id)) {
-		return false;
+		return msg_props(msg);
 	}
 	id = atomic_load_explicit(&msg->store_id, memory_order_relaxed);
 	if (id == 0) {
@@ -201,16 +205,39 @@ route_mark(struct route_desk *desk, struct msg *msg, struct buf *block)
 	}
 	/* All links of this node say the same of this message. */
 	id = hash_bytes(&hops->key, bytes_make(&id, sizeof(id))) | 1;
+	buf_clear(block);
+	buf_append_bytes(block, msg_props(msg));
 	at = buf_reserve(block, room);
 	if (at == NULL) {
-		return false;
+		return msg_props(msg);
 	}
 	(void)snprintf(text, sizeof(text), "%016llx%016llx", (unsigned long long)hops->node,
 	    (unsigned long long)id);
 	writer = wire_writer_of(at, room);
 	wire_write_user_property(&writer, BYTES_LITERAL(MARK_NAME), bytes_of(text));
 	block->len += writer.len;
-	return true;
+	return buf_bytes(block);
+}
+
+bool
+route_wants_marks(const struct wire_props *props)
+{
+	struct bytes block = props->block;
+	struct wire_property property;
+
+	while (wire_props_has(props, WIRE_USER_PROPERTY) && wire_props_next(&block, &property)) {
+		if (property.id == WIRE_USER_PROPERTY &&
+		    bytes_equal(property.value, BYTES_LITERAL(MARK_NAME))) {
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+route_write_wants_marks(struct wire_writer *writer)
+{
+	wire_write_user_property(writer, BYTES_LITERAL(MARK_NAME), BYTES_LITERAL("1"));
 }
 
 /* Whatever was handed to the store by now is durable when this is: so an acknowledgement promises

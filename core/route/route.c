@@ -50,6 +50,7 @@ route_house_free(struct route_house **house_at)
 			mem_free(&desk->stamps[w].items);
 		}
 		buf_fini(&desk->record);
+		buf_fini(&desk->marked);
 		mem_free(&house->desks[i]);
 	}
 	if (house != NULL) {
@@ -94,6 +95,7 @@ route_desk_new(struct route_house *house, struct worker *worker, struct plugin_d
 	desk->plugins = plugins;
 	desk->port = port;
 	buf_init(&desk->record, SIZE_MAX);
+	buf_init(&desk->marked, SIZE_MAX);
 	list_init(&desk->wills);
 	house->desks[worker_index(worker)] = desk;
 	if (port != NULL) {

@@ -114,12 +114,16 @@ enum route_status route_carry(struct route_publication *publication);
 /* It will not be carried out (or was): nothing of it counts as transit any more. */
 void route_forget(struct route_publication *publication);
 
-/* Main: from now on messages get marks as they leave for other brokers, and marks of those that
- * come are looked at (route/hops.c). */
+/* From now on messages get marks as they leave for other brokers, and marks of those that come are
+ * looked at (route/hops.c). Any worker's own thread, or main. */
 void route_house_mark(struct route_house *house, struct worker *worker);
-/* Appends the mark of this message to a block of properties that leaves; false: it has one already.
+/* The properties of a message that leaves for another broker, with its mark; until the next call.
  * Own thread. */
-bool route_mark(struct route_desk *desk, struct msg *msg, struct buf *block);
+struct bytes route_marked_props(struct route_desk *desk, struct msg *msg);
+/* Does a client say with these properties of CONNECT that it is another broker's link? And: says
+ * so, as that link. */
+bool route_wants_marks(const struct wire_props *props);
+void route_write_wants_marks(struct wire_writer *writer);
 
 struct route_house *route_desk_house(const struct route_desk *desk);
 

@@ -74,7 +74,7 @@ struct route_desk {
 	VEC(struct route_id) ids;
 	struct route_stamps stamps[WORKER_MAX];
 	uint32_t stamp;
-	struct buf record;
+	struct buf record, marked;
 
 	struct route_batch *batches[WORKER_MAX];
 	uint16_t touched[WORKER_MAX]; /* workers whose batch has an open entry */

@@ -315,8 +315,8 @@ end_opening(struct opening *opening)
 	free(opening->unsubs);
 }
 
-/* False with a sentence. */
-static bool
+/* AVOCET_OK, or what open() said, with a sentence. */
+static int32_t
 open_line(struct line *line, avocet_error *err)
 {
 	struct instance *instance = line->instance;
@@ -333,7 +333,7 @@ open_line(struct line *line, avocet_error *err)
 	}
 	end_opening(&opening);
 	line->is_open = status == AVOCET_OK;
-	return line->is_open;
+	return status;
 }
 
 /* Main: a link has closed. */
@@ -343,12 +343,14 @@ reopen(void *inst, void *arg)
 	struct instance *instance = inst;
 	struct line *line = arg;
 	avocet_error error = {0};
+	int32_t status;
 
 	line->is_open = false;
 	if (instance->is_stopping || !line->wants_open) {
 		return;
 	}
-	if (!open_line(line, &error)) {
+	status = open_line(line, &error);
+	if (status != AVOCET_OK && status != AVOCET_E_STATE) { /* that is the end of all links */
 		say(instance, AVOCET_LOG_ERROR, error.text);
 	}
 }
@@ -368,7 +370,7 @@ open_all(struct instance *instance, avocet_error *err)
 			(void)instance->links->close(
 			    instance->self, line->link, line->wants_open ? 0 : 1);
 		} else if (line->wants_open && good) {
-			good = open_line(line, err);
+			good = open_line(line, err) == AVOCET_OK;
 		}
 	}
 	return good;
