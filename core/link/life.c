@@ -97,8 +97,22 @@ retry_later(struct link *link)
 }
 
 static void
+tell_ready(struct link *link)
+{
+	int64_t entered;
+
+	if (!link->was_ready && link->events.ready != NULL) {
+		entered = plugin_enter(link->self);
+		link->events.ready(plugin_inst(link->self), link->handle, link->user);
+		plugin_leave(link->self, entered, "ready");
+	}
+	link->was_ready = true;
+}
+
+static void
 on_subscribed(struct link *link)
 {
+	tell_ready(link);
 	if (link_is_remote(link)) {
 		link_detach_session(link, SESSION_LEAVE_ABNORMAL);
 		link_remote_begin(link);

@@ -135,6 +135,7 @@ struct link {
 	size_t line_bytes;
 	uint32_t under_way; /* local: publications of QoS 1 and 2 */
 	enum link_state state;
+	bool was_ready; /* the plugin knows that the session stands */
 	bool is_claimed;
 	bool ends; /* the session goes with the link */
 

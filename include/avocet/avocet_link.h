@@ -87,6 +87,9 @@ typedef struct avocet_link_events {
 	int32_t (*map_in)(void *inst, avocet_link_h link, void *user, avocet_link_map *map);
 	/* Remote with a method: auth_reply() is due, at once or later. step: AVOCET_LINK_AUTH_*. */
 	void (*auth)(void *inst, avocet_link_h link, void *user, uint32_t step, avocet_bytes data);
+	/* Once: the session stands, with its subscriptions here. What is published from now on is
+	 * kept for the link, connected or not. */
+	void (*ready)(void *inst, avocet_link_h link, void *user);
 	/* The last call for this link. */
 	void (*closed)(void *inst, avocet_link_h link, void *user, uint32_t reason);
 } avocet_link_events;

@@ -31,7 +31,7 @@ struct line {
 	bool wants_open;
 	struct bridge_config *config; /* a reference: of the link that stands */
 	struct bridge_login *login;   /* its worker's */
-	_Atomic bool is_up;
+	_Atomic bool is_up, is_ready;
 	_Atomic uint64_t connects, losses, sent, received, dropped;
 	pthread_mutex_t lock;
 	char text[MAX_TEXT]; /* why it was lost; under the lock */
@@ -49,6 +49,7 @@ struct instance {
 	char **old_filters;           /* that remotes have, and nobody wants any more */
 	size_t n_old_filters;
 	struct line lines[BRIDGE_MAX_CONNECTIONS];
+	_Atomic int32_t pending; /* lines that are not ready yet, at the start */
 	bool has_started, is_stopping;
 };
 
@@ -70,6 +71,20 @@ on_opened(void *inst, avocet_link_h link, void *user, uint32_t present)
 	(void)present;
 	atomic_store(&line->is_up, true);
 	atomic_fetch_add(&line->connects, 1);
+}
+
+/* The broker accepts clients when all links keep what is for them. */
+static void
+on_ready(void *inst, avocet_link_h link, void *user)
+{
+	struct instance *instance = inst;
+	struct line *line = user;
+
+	(void)link;
+	if (!atomic_exchange(&line->is_ready, true) &&
+	    atomic_fetch_sub(&instance->pending, 1) == 1) {
+		(void)instance->host->ready(instance->self, AVOCET_OK, NULL);
+	}
 }
 
 static void
@@ -159,6 +174,7 @@ on_closed(void *inst, avocet_link_h link, void *user, uint32_t reason)
 static const avocet_link_events events = {
     AVOCET_SIZED(avocet_link_events),
     .opened = on_opened,
+    .ready = on_ready,
     .lost = on_lost,
     .map_out = on_map_out,
     .map_in = on_map_in,
@@ -591,7 +607,8 @@ start(void *inst, avocet_error *err)
 	(void)instance->admin->command(instance->self, "status", "",
 	    "whether the remote is there, and what has gone over the bridge", on_status, NULL);
 	instance->has_started = true;
-	return open_all(instance, err) ? AVOCET_OK : AVOCET_E_CONFIG;
+	atomic_store(&instance->pending, (int32_t)instance->config->connections);
+	return open_all(instance, err) ? AVOCET_PENDING : AVOCET_E_CONFIG;
 }
 
 static void

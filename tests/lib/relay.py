@@ -38,6 +38,7 @@ class Relay:
             except OSError:
                 _reset(near)
                 continue
+            far.settimeout(None)
             for one in (near, far):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+import bridge
 import each
 import torture
 
@@ -25,3 +26,16 @@ def test_nothing_is_lost_and_nothing_comes_twice(tmp_path, how, cycles, fsync_ms
 @pytest.mark.parametrize("stride, torn", ((6, False), (9, True)))
 def test_points_of_a_short_life(tmp_path, stride, torn):
     assert each.run_each(tmp_path, stride, torn) > 10
+
+
+@pytest.mark.skipif(not torture.is_there(), reason="built without persist-sqlite")
+@pytest.mark.parametrize("version", ("3.1.1", "5.0"))
+def test_a_bridge_loses_nothing(tmp_path, version):
+    seed = random.SystemRandom().randrange(1 << 30)
+    run = bridge.Torture(tmp_path, seed, version)
+    try:
+        run.run(2000, 4, 3, 6)
+    except BaseException as error:
+        raise AssertionError(f"seed {seed}: {error}\n" + "\n".join(one.broker.log()[-3000:] for one in run.sides)) from error
+    finally:
+        run.end()
