@@ -837,13 +837,13 @@ class Client:
             raise
 
     def _reach(self, address, is_unix):
-        """A broker that takes TCP already may be about to listen at its unix socket, which is there before that."""
+        """A broker that takes TCP already may be about to make its unix socket, and to listen there."""
         deadline = time.monotonic() + 2
         while True:
             try:
                 self.sock.connect(address)
                 return
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 if not is_unix or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)
