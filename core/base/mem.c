@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "base/err.h"
@@ -68,4 +69,10 @@ mem_wipe(void *memory, size_t size)
 	if (size != 0) {
 		explicit_bzero(memory, size);
 	}
+}
+
+void
+mem_trim(void)
+{
+	(void)malloc_trim(0);
 }

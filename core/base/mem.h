@@ -26,6 +26,10 @@ char *mem_text(struct bytes text) __attribute__((malloc, returns_nonnull, warn_u
 /* Overwrites a secret so that no compiler drops it. */
 void mem_wipe(void *memory, size_t size);
 
+/* Gives memory that is free back to the system. It takes tens of milliseconds where that is
+ * hundreds of megabytes, and holds up who allocates meanwhile. */
+void mem_trim(void);
+
 /* Frees what *address points to and makes it NULL. */
 #define mem_free(address)          \
 	do {                       \

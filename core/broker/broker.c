@@ -303,6 +303,7 @@ build(struct broker *broker, char *why, size_t why_size)
 	broker_errands_init(broker, &broker->stopping.errands);
 	broker_sys_init(&broker->sys, broker->house, broker->options->broker.sys_interval_ms);
 	broker_sweep_init(&broker->sweep, broker->house);
+	broker_trim_init(&broker->trim, broker->house);
 	if (broker->setup.on_loop != NULL) {
 		broker->setup.on_loop(broker->loop, broker->house->desks, broker->setup.arg);
 	}

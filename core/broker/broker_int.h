@@ -196,6 +196,23 @@ void broker_process_prepare(void);
 int broker_process_drop(const char *user, int log_fd, const struct broker_doors *doors,
     const struct broker_control *control, char *why, size_t why_size);
 
+/* --- trim.c --- */
+
+/* Gives memory of queues that have run empty back to the system. */
+struct broker_trim {
+	struct broker_house *house;
+	struct mail mail;
+	struct timer timer;
+	_Atomic int64_t peak;  /* of what the queues held since the last time */
+	_Atomic bool is_asked; /* main looks, or is about to */
+	int64_t seen;          /* main's: at its last look */
+	int looks;
+	bool is_last;
+};
+
+void broker_trim_init(struct broker_trim *trim, struct broker_house *house);
+void broker_trim_stop(struct broker_trim *trim);
+
 /* --- sweep.c --- */
 
 /* Removes retained messages that have expired. The timer runs only while there are retained
@@ -225,6 +242,7 @@ struct broker {
 	struct broker_logger logger;
 	struct broker_sys sys;
 	struct broker_sweep sweep;
+	struct broker_trim trim;
 	struct broker_service service;
 	struct broker_doors doors;
 	struct broker_plugins plugins;

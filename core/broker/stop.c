@@ -208,6 +208,7 @@ broker_stop(struct broker *broker)
 	broker_control_stop(broker->control);
 	broker_sys_set_interval(&broker->sys, 0);
 	broker_sweep_stop(&broker->sweep);
+	broker_trim_stop(&broker->trim);
 	stopping->phase = BROKER_STOP_READING;
 	go_on(broker);
 }
