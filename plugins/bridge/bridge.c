@@ -9,52 +9,13 @@
  * is opened again when it says that it has closed, with the configuration of then. What they tell
  * comes on their workers and is kept in atomics.
  */
-#include <avocet/avocet_admin.h>
-#include <avocet/avocet_metrics.h>
-#include <avocet/avocet_runtime.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bridge.h"
 
-enum { MAX_TEXT = 160, MAX_NAME = 128 };
-
-struct instance;
-
-/* A connection. It lives as long as its instance. */
-struct line {
-	struct instance *instance;
-	uint32_t at;
-	avocet_link_h link;
-	bool is_open; /* main: a link stands, or is closing */
-	bool wants_open;
-	struct bridge_config *config; /* a reference: of the link that stands */
-	struct bridge_login *login;   /* its worker's */
-	_Atomic bool is_up, is_ready;
-	_Atomic uint64_t connects, losses, sent, received, dropped;
-	pthread_mutex_t lock;
-	char text[MAX_TEXT]; /* why it was lost; under the lock */
-};
-
-struct instance {
-	const avocet_host *host;
-	avocet_self *self;
-	const avocet_conf_api *conf;
-	const avocet_link_api *links;
-	const avocet_runtime_api *runtime;
-	const avocet_admin_api *admin;
-	char name[MAX_NAME];
-	struct bridge_config *config; /* main's: in force */
-	char **old_filters;           /* that remotes have, and nobody wants any more */
-	size_t n_old_filters;
-	struct line lines[BRIDGE_MAX_CONNECTIONS];
-	_Atomic int32_t pending; /* lines that are not ready yet, at the start */
-	bool has_started, is_stopping;
-};
-
 static void
-say(struct instance *instance, int32_t level, const char *text)
+say(struct bridge *instance, int32_t level, const char *text)
 {
 	instance->host->log(instance->self, level, text, strlen(text));
 }
@@ -64,7 +25,7 @@ say(struct instance *instance, int32_t level, const char *text)
 static void
 on_opened(void *inst, avocet_link_h link, void *user, uint32_t present)
 {
-	struct line *line = user;
+	struct bridge_line *line = user;
 
 	(void)inst;
 	(void)link;
@@ -77,8 +38,8 @@ on_opened(void *inst, avocet_link_h link, void *user, uint32_t present)
 static void
 on_ready(void *inst, avocet_link_h link, void *user)
 {
-	struct instance *instance = inst;
-	struct line *line = user;
+	struct bridge *instance = inst;
+	struct bridge_line *line = user;
 
 	(void)link;
 	if (!atomic_exchange(&line->is_ready, true) &&
@@ -90,7 +51,7 @@ on_ready(void *inst, avocet_link_h link, void *user)
 static void
 on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str text)
 {
-	struct line *line = user;
+	struct bridge_line *line = user;
 
 	(void)inst;
 	(void)link;
@@ -108,7 +69,7 @@ on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str 
 static int32_t
 on_map_out(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
 {
-	struct line *line = user;
+	struct bridge_line *line = user;
 	int32_t verdict = bridge_map_out(line->config, map);
 
 	(void)inst;
@@ -121,7 +82,7 @@ on_map_out(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
 static int32_t
 on_map_in(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
 {
-	struct line *line = user;
+	struct bridge_line *line = user;
 	int32_t verdict = bridge_map_in(line->config, map);
 
 	(void)inst;
@@ -134,11 +95,11 @@ on_map_in(void *inst, avocet_link_h link, void *user, avocet_link_map *map)
 static void
 on_auth(void *inst, avocet_link_h link, void *user, uint32_t step, avocet_bytes data)
 {
-	struct instance *instance = inst;
-	struct line *line = user;
+	struct bridge *instance = inst;
+	struct bridge_line *line = user;
 	const struct bridge_config *config = line->config;
 	avocet_bytes answer = {NULL, 0};
-	char why[MAX_TEXT] = "";
+	char why[BRIDGE_MAX_TEXT] = "";
 	int status = -1;
 
 	if (step == AVOCET_LINK_AUTH_BEGIN) {
@@ -160,8 +121,8 @@ static void reopen(void *inst, void *arg);
 static void
 on_closed(void *inst, avocet_link_h link, void *user, uint32_t reason)
 {
-	struct instance *instance = inst;
-	struct line *line = user;
+	struct bridge *instance = inst;
+	struct bridge_line *line = user;
 
 	(void)link;
 	(void)reason;
@@ -222,8 +183,8 @@ struct opening {
 };
 
 static void
-set_notifications(const struct instance *instance, const struct bridge_config *config,
-    const struct line *line, struct opening *opening)
+set_notifications(const struct bridge *instance, const struct bridge_config *config,
+    const struct bridge_line *line, struct opening *opening)
 {
 	const char *topic = config->notification_topic;
 
@@ -246,8 +207,8 @@ set_notifications(const struct instance *instance, const struct bridge_config *c
 }
 
 static void
-set_remote(struct instance *instance, const struct bridge_config *config, const struct line *line,
-    struct opening *opening)
+set_remote(struct bridge *instance, const struct bridge_config *config,
+    const struct bridge_line *line, struct opening *opening)
 {
 	avocet_link_remote *remote = &opening->remote;
 
@@ -290,8 +251,8 @@ set_remote(struct instance *instance, const struct bridge_config *config, const 
 }
 
 static bool
-begin_opening(struct instance *instance, const struct bridge_config *config,
-    const struct line *line, struct opening *opening)
+begin_opening(struct bridge *instance, const struct bridge_config *config,
+    const struct bridge_line *line, struct opening *opening)
 {
 	size_t here, there;
 
@@ -333,9 +294,9 @@ end_opening(struct opening *opening)
 
 /* AVOCET_OK, or what open() said, with a sentence. */
 static int32_t
-open_line(struct line *line, avocet_error *err)
+open_line(struct bridge_line *line, avocet_error *err)
 {
-	struct instance *instance = line->instance;
+	struct bridge *instance = line->instance;
 	struct bridge_config *config = instance->config;
 	struct opening opening = {0};
 	int32_t status = AVOCET_E_NOMEM;
@@ -356,8 +317,8 @@ open_line(struct line *line, avocet_error *err)
 static void
 reopen(void *inst, void *arg)
 {
-	struct instance *instance = inst;
-	struct line *line = arg;
+	struct bridge *instance = inst;
+	struct bridge_line *line = arg;
 	avocet_error error = {0};
 	int32_t status;
 
@@ -372,12 +333,12 @@ reopen(void *inst, void *arg)
 }
 
 static bool
-open_all(struct instance *instance, avocet_error *err)
+open_all(struct bridge *instance, avocet_error *err)
 {
 	bool good = true;
 
 	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
-		struct line *line = &instance->lines[i];
+		struct bridge_line *line = &instance->lines[i];
 
 		line->wants_open = i < instance->config->connections;
 		if (line->is_open) {
@@ -397,7 +358,7 @@ open_all(struct instance *instance, avocet_error *err)
 static int32_t
 create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error *err)
 {
-	struct instance *instance = calloc(1, sizeof(*instance));
+	struct bridge *instance = calloc(1, sizeof(*instance));
 	const char *why = bridge_login_init();
 
 	if (instance == NULL || why != NULL) {
@@ -423,7 +384,7 @@ create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error
 }
 
 static void
-forget_old_filters(struct instance *instance)
+forget_old_filters(struct bridge *instance)
 {
 	for (size_t i = 0; i < instance->n_old_filters; i++) {
 		free(instance->old_filters[i]);
@@ -436,7 +397,7 @@ forget_old_filters(struct instance *instance)
 static void
 destroy(void *inst)
 {
-	struct instance *instance = inst;
+	struct bridge *instance = inst;
 
 	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
 		bridge_config_unref(instance->lines[i].config);
@@ -451,7 +412,7 @@ destroy(void *inst)
 static int32_t
 prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 {
-	struct instance *instance = inst;
+	struct bridge *instance = inst;
 	struct bridge_config *config =
 	    bridge_config_read(instance->conf, conf, instance->name, err);
 
@@ -473,7 +434,7 @@ is_wanted(const struct bridge_config *config, const char *filter)
 
 /* What the remote has to be told that it is not wanted any more. */
 static void
-note_old_filters(struct instance *instance, const struct bridge_config *old)
+note_old_filters(struct bridge *instance, const struct bridge_config *old)
 {
 	forget_old_filters(instance);
 	instance->old_filters = calloc(old->n_rules + 1, sizeof(*instance->old_filters));
@@ -493,7 +454,7 @@ note_old_filters(struct instance *instance, const struct bridge_config *old)
 static void
 commit(void *inst, void *next, void **old_out)
 {
-	struct instance *instance = inst;
+	struct bridge *instance = inst;
 	struct bridge_config *old = instance->config;
 	avocet_error error = {0};
 
@@ -516,96 +477,20 @@ drop(void *inst, void *config)
 	bridge_config_unref(config);
 }
 
-/* --- for operators --- */
-
-static void
-print(struct instance *instance, avocet_req_h req, const char *text)
-{
-	(void)instance->admin->print(instance->self, req, text, strlen(text));
-}
-
-static void
-print_json_text(FILE *out, const char *text)
-{
-	(void)fputc('"', out);
-	for (; *text != '\0'; text++) {
-		if (*text == '"' || *text == '\\') {
-			(void)fputc('\\', out);
-		}
-		(void)fprintf(out, (unsigned char)*text < ' ' ? "\\u%04x" : "%c",
-		    (unsigned)(unsigned char)*text);
-	}
-	(void)fputc('"', out);
-}
-
-static void
-print_line(struct line *line, FILE *out, bool as_json)
-{
-	char text[MAX_TEXT];
-	bool is_up = atomic_load(&line->is_up);
-	unsigned long long sent = atomic_load(&line->sent), received = atomic_load(&line->received);
-	unsigned long long connects = atomic_load(&line->connects),
-			   losses = atomic_load(&line->losses),
-			   dropped = atomic_load(&line->dropped);
-
-	(void)pthread_mutex_lock(&line->lock);
-	memcpy(text, line->text, sizeof(text));
-	(void)pthread_mutex_unlock(&line->lock);
-	if (!as_json) {
-		(void)fprintf(out, "%-4u %-12s %12llu %12llu %12llu %9llu %9llu  %s\n", line->at,
-		    is_up ? "connected" : "away", sent, received, dropped, connects, losses,
-		    is_up ? "" : text);
-		return;
-	}
-	(void)fprintf(out,
-	    "%s{\"connection\": %u, \"connected\": %s, \"sent\": %llu, \"received\": %llu, "
-	    "\"dropped\": %llu, \"connects\": %llu, \"losses\": %llu, \"reason\": ",
-	    line->at == 0 ? "" : ", ", line->at, is_up ? "true" : "false", sent, received, dropped,
-	    connects, losses);
-	print_json_text(out, is_up ? "" : text);
-	(void)fputc('}', out);
-}
-
-/* avocetctl INSTANCE status */
-static void
-on_status(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
-{
-	struct instance *instance = inst;
-	bool as_json = (in->flags & AVOCET_ADMIN_JSON) != 0;
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
-
-	(void)arg;
-	if (out == NULL) {
-		(void)instance->admin->end(instance->self, req, 1, "no memory");
-		return;
-	}
-	(void)fputs(as_json ? "["
-			    : "link state                sent     received      dropped  connects  "
-			      "  losses  reason\n",
-	    out);
-	for (uint32_t i = 0; i < instance->config->connections; i++) {
-		print_line(&instance->lines[i], out, as_json);
-	}
-	(void)fputs(as_json ? "]\n" : "", out);
-	(void)fclose(out);
-	print(instance, req, text);
-	(void)instance->admin->end(instance->self, req, 0, NULL);
-	free(text);
-}
+/* --- start and end --- */
 
 static int32_t
 start(void *inst, avocet_error *err)
 {
-	struct instance *instance = inst;
+	struct bridge *instance = inst;
 
 	if (instance->links == NULL) {
 		(void)snprintf(err->text, sizeof(err->text), "this host has no links");
 		return AVOCET_E_UNSUPPORTED;
 	}
 	(void)instance->admin->command(instance->self, "status", "",
-	    "whether the remote is there, and what has gone over the bridge", on_status, NULL);
+	    "whether the remote is there, and what has gone over the bridge", bridge_on_status,
+	    NULL);
 	instance->has_started = true;
 	atomic_store(&instance->pending, (int32_t)instance->config->connections);
 	return open_all(instance, err) ? AVOCET_PENDING : AVOCET_E_CONFIG;
@@ -614,7 +499,7 @@ start(void *inst, avocet_error *err)
 static void
 drain(void *inst)
 {
-	struct instance *instance = inst;
+	struct bridge *instance = inst;
 
 	instance->is_stopping = true;
 }
@@ -636,101 +521,6 @@ static const avocet_lifecycle lifecycle = {
 static const char *const needs[] = {
     AVOCET_HOST_CONF, AVOCET_HOST_LINK, AVOCET_HOST_RUNTIME, AVOCET_HOST_ADMIN, NULL};
 
-#define RELOAD AVOCET_CONF_RELOADABLE
-#define COUNT(items) (uint32_t)(sizeof(items) / sizeof(*(items)))
-
-static const avocet_conf_item tls_items[] = {
-    {"cafile", AVOCET_CONF_PATH, RELOAD, NULL, NULL,
-	"authorities of the remote's certificate; default: those of the system", NULL, 0, 0},
-    {"certfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "this broker's own certificate", NULL, 0, 0},
-    {"keyfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "its key; default: it is in certfile", NULL,
-	0, 0},
-    {"crlfile", AVOCET_CONF_PATH, RELOAD, NULL, NULL, "revoked certificates", NULL, 0, 0},
-    {"server_name", AVOCET_CONF_STR, RELOAD, NULL, NULL,
-	"what the remote's certificate must be for; default: the host of the address", NULL, 0, 0},
-    {"min_version", AVOCET_CONF_ENUM, RELOAD, "\"1.2\"", "1.2|1.3", "1.2 or 1.3", NULL, 0, 0},
-    {"ciphers", AVOCET_CONF_STR, RELOAD, NULL, NULL, "of TLS 1.2", NULL, 0, 0},
-    {"ciphersuites", AVOCET_CONF_STR, RELOAD, NULL, NULL, "of TLS 1.3", NULL, 0, 0},
-};
-
-static const avocet_conf_item remote_items[] = {
-    {"address", AVOCET_CONF_LIST, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL,
-	"mqtt://HOST[:PORT], mqtts://, ws://HOST[:PORT]/PATH, wss://, or unix:/path; several are "
-	"tried in turn",
-	NULL, 0, 0},
-    {"version", AVOCET_CONF_ENUM, RELOAD, "\"5.0\"", "3.1|3.1.1|5.0", "of MQTT", NULL, 0, 0},
-    {"client_id", AVOCET_CONF_STR, RELOAD, NULL, NULL, "default: HOSTNAME.INSTANCE", NULL, 0, 0},
-    {"username", AVOCET_CONF_STR, RELOAD, NULL, NULL, "at the remote", NULL, 0, 0},
-    {"password", AVOCET_CONF_SECRET, RELOAD, NULL, NULL, "at the remote; best as !file", NULL, 0,
-	0},
-    {"mechanism", AVOCET_CONF_ENUM, RELOAD, "none", "none|SCRAM-SHA-256|SCRAM-SHA-512",
-	"enhanced authentication (version 5.0) in place of a password that is shown", NULL, 0, 0},
-    {"keep_alive", AVOCET_CONF_DURATION, RELOAD, "60s", "0s..18h",
-	"how often the remote hears something; 0 = never", NULL, 0, 0},
-    {"clean_session", AVOCET_CONF_BOOL, RELOAD, "false", NULL,
-	"the remote forgets the session at each connection", NULL, 0, 0},
-    {"session_expiry", AVOCET_CONF_DURATION, RELOAD, "0s", NULL,
-	"how long the remote keeps the session without a connection (version 5.0); 0 = for ever",
-	NULL, 0, 0},
-    {"receive_maximum", AVOCET_CONF_INT, RELOAD, "1000", "1..65535",
-	"messages from the remote that are not acknowledged yet (version 5.0)", NULL, 0, 0},
-    {"max_packet_size", AVOCET_CONF_SIZE, RELOAD, "0", NULL,
-	"the largest packet that is taken from the remote; 0 = no limit", NULL, 0, 0},
-    {"topic_alias_maximum", AVOCET_CONF_INT, RELOAD, "10", "0..65535",
-	"topic aliases, either way (version 5.0)", NULL, 0, 0},
-    {"connect_timeout", AVOCET_CONF_DURATION, RELOAD, "30s", "1s..1h",
-	"until an attempt is given up", NULL, 0, 0},
-    {"backoff_min", AVOCET_CONF_DURATION, RELOAD, "1s", "10ms..1d",
-	"between two attempts; doubled each time, up to …", NULL, 0, 0},
-    {"backoff_max", AVOCET_CONF_DURATION, RELOAD, "30s", "10ms..1d", "… this", NULL, 0, 0},
-    {"round_robin", AVOCET_CONF_BOOL, RELOAD, "false", NULL,
-	"a lost connection goes on at the next address, not again at the first", NULL, 0, 0},
-    {"try_private", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
-	"MQTT 3: says that it is a bridge, so that the remote does not send back what it was sent",
-	NULL, 0, 0},
-    {"tls", AVOCET_CONF_MAP, RELOAD, NULL, NULL, "of mqtts and wss", tls_items, COUNT(tls_items),
-	0},
-};
-
-static const avocet_conf_item topic_items[] = {
-    {"direction", AVOCET_CONF_ENUM, RELOAD, "out", "in|out|both", "in, out or both", NULL, 0, 0},
-    {"filter", AVOCET_CONF_STR, RELOAD, NULL, NULL,
-	"between the prefixes; empty: the prefixes are one topic here and one there", NULL, 0, 0},
-    {"qos", AVOCET_CONF_INT, RELOAD, "0", "0..2", "at most", NULL, 0, 0},
-    {"local_prefix", AVOCET_CONF_STR, RELOAD, NULL, NULL, "what topics begin with here", NULL, 0,
-	0},
-    {"remote_prefix", AVOCET_CONF_STR, RELOAD, NULL, NULL, "what they begin with there", NULL, 0,
-	0},
-    {"retain", AVOCET_CONF_ENUM, RELOAD, "keep", "keep|clear",
-	"clear: what is retained on one side is an ordinary message on the other", NULL, 0, 0},
-};
-
-static const avocet_conf_item items[] = {
-    {"remote", AVOCET_CONF_MAP, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL, "the other broker",
-	remote_items, COUNT(remote_items), 0},
-    {"topics", AVOCET_CONF_LIST, AVOCET_CONF_REQUIRED | RELOAD, NULL, NULL,
-	"what goes over the bridge; the first that matches a message decides", topic_items,
-	COUNT(topic_items), 0},
-    {"connections", AVOCET_CONF_INT, RELOAD, "1", "1..64",
-	"parallel ones; each topic goes over one of them", NULL, 0, 0},
-    {"start", AVOCET_CONF_ENUM, RELOAD, "automatic", "automatic|lazy",
-	"lazy: connects when there is something to send", NULL, 0, 0},
-    {"threshold", AVOCET_CONF_INT, RELOAD, "10", "1..1000000",
-	"lazy: so many messages wait before it connects", NULL, 0, 0},
-    {"idle_timeout", AVOCET_CONF_DURATION, RELOAD, "60s", "1s..1d",
-	"lazy: it disconnects after so long without a message", NULL, 0, 0},
-    {"local_username", AVOCET_CONF_STR, RELOAD, NULL, NULL,
-	"as whom it publishes and subscribes here; default: the instance's name", NULL, 0, 0},
-    {"max_age", AVOCET_CONF_DURATION, RELOAD, "0s", NULL,
-	"what waited longer for the remote is dropped; 0 = never", NULL, 0, 0},
-    {"notifications", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
-	"$SYS/broker/connection/INSTANCE/state is 1 or 0 here", NULL, 0, 0},
-    {"notifications_local_only", AVOCET_CONF_BOOL, RELOAD, "true", NULL,
-	"false: the remote is told so, too, with a will", NULL, 0, 0},
-    {"notification_topic", AVOCET_CONF_STR, RELOAD, NULL, NULL,
-	"where at the remote; default: the same as here", NULL, 0, 0},
-};
-
 AVOCET_EXPORT const avocet_plugin avocet_plugin_v0 = {
     .magic = AVOCET_MAGIC,
     .struct_size = sizeof(avocet_plugin),
@@ -743,7 +533,7 @@ AVOCET_EXPORT const avocet_plugin avocet_plugin_v0 = {
     .license = "Apache-2.0",
     .lifecycle = &lifecycle,
     .needs = needs,
-    .conf = items,
-    .n_conf = COUNT(items),
+    .conf = bridge_items,
+    .n_conf = BRIDGE_ITEMS,
     .conf_item_size = sizeof(avocet_conf_item),
 };

@@ -3,12 +3,21 @@
 #ifndef BRIDGE_BRIDGE_H
 #define BRIDGE_BRIDGE_H
 
+#include <avocet/avocet_admin.h>
 #include <avocet/avocet_link.h>
+#include <avocet/avocet_runtime.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { BRIDGE_MAX_CONNECTIONS = 64, BRIDGE_MAX_TOPIC = 65535 };
+enum {
+	BRIDGE_MAX_CONNECTIONS = 64,
+	BRIDGE_MAX_TOPIC = 65535,
+	BRIDGE_MAX_TEXT = 160,
+	BRIDGE_MAX_NAME = 128,
+	BRIDGE_ITEMS = 11,
+};
 
 enum bridge_direction { BRIDGE_IN, BRIDGE_OUT, BRIDGE_BOTH };
 
@@ -45,6 +54,39 @@ struct bridge_config {
 	char *text; /* all of it in one text, to see whether anything has changed; wiped */
 };
 
+struct bridge;
+
+/* A connection. It lives as long as its instance. */
+struct bridge_line {
+	struct bridge *instance;
+	uint32_t at;
+	avocet_link_h link;
+	bool is_open; /* main: a link stands, or is closing */
+	bool wants_open;
+	struct bridge_config *config; /* a reference: of the link that stands */
+	struct bridge_login *login;   /* its worker's */
+	_Atomic bool is_up, is_ready;
+	_Atomic uint64_t connects, losses, sent, received, dropped;
+	pthread_mutex_t lock;
+	char text[BRIDGE_MAX_TEXT]; /* why it was lost; under the lock */
+};
+
+struct bridge {
+	const avocet_host *host;
+	avocet_self *self;
+	const avocet_conf_api *conf;
+	const avocet_link_api *links;
+	const avocet_runtime_api *runtime;
+	const avocet_admin_api *admin;
+	char name[BRIDGE_MAX_NAME];
+	struct bridge_config *config; /* main's: in force */
+	char **old_filters;           /* that remotes have, and nobody wants any more */
+	size_t n_old_filters;
+	struct bridge_line lines[BRIDGE_MAX_CONNECTIONS];
+	_Atomic int32_t pending; /* lines that are not ready yet, at the start */
+	bool has_started, is_stopping;
+};
+
 /* --- config.c --- */
 /* NULL with a sentence in err. name: the instance's. */
 struct bridge_config *bridge_config_read(
@@ -69,5 +111,12 @@ void bridge_login_free(struct bridge_login *login);
  * failed. */
 int bridge_login_step(
     struct bridge_login *login, uint32_t step, avocet_bytes data, avocet_bytes *out);
+
+/* --- status.c --- */
+/* avocetctl INSTANCE status. Main. */
+void bridge_on_status(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg);
+
+/* --- schema.c --- */
+extern const avocet_conf_item bridge_items[BRIDGE_ITEMS];
 
 #endif

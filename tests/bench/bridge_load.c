@@ -3,9 +3,8 @@
  * Load for bridges: who publishes at one broker and takes at another. Prints a line of JSON.
  *
  *     bridge_load flow PUBPORT SUBPORT QOS PUBLISHERS WINDOW SECONDS BYTES
- *         each publisher has at most WINDOW messages on their way to the subscriber at the other broker
- *     bridge_load fill PORT QOS COUNT BYTES
- *         publishes so many at QoS 1, with 1000 unacknowledged
+ *         each publisher has at most WINDOW messages on their way to the subscriber at the other
+ * broker bridge_load fill PORT QOS COUNT BYTES publishes so many at QoS 1, with 1000 unacknowledged
  *     bridge_load take PORT QOS COUNT
  *         subscribes, says "ready", and takes until so many have come, or none for 20 s
  */
@@ -87,8 +86,8 @@ reach(struct conn *conn, int port, const char *id)
 	    .sin_port = htons((uint16_t)port),
 	    .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	size_t len = strlen(id);
-	uint8_t packet[64] = {0x10, (uint8_t)(12 + len), 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0,
-	    (uint8_t)len};
+	uint8_t packet[64] = {
+	    0x10, (uint8_t)(12 + len), 0, 4, 'M', 'Q', 'T', 'T', 4, 2, 0, 0, 0, (uint8_t)len};
 	uint8_t answer[4];
 	int on = 1;
 
@@ -174,8 +173,8 @@ take_publish(struct conn *conn, uint8_t first, const uint8_t *body, size_t len)
 		pubs[who]->on_way--;
 	}
 	if (level != 0) {
-		uint8_t ack[4] = {level == 1 ? 0x40 : 0x50, 2, body[2 + topic_len],
-		    body[3 + topic_len]};
+		uint8_t ack[4] = {
+		    level == 1 ? 0x40 : 0x50, 2, body[2 + topic_len], body[3 + topic_len]};
 
 		put(conn, ack, 4);
 	}

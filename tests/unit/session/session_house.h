@@ -45,6 +45,8 @@ struct house {
 	const char *will;
 	uint32_t will_delay_s;
 	uint16_t receive_maximum;
+	bool has_max_qos; /* of the next connection */
+	uint8_t max_qos;
 	bool no_store;
 
 	/* What route was asked. */
@@ -585,7 +587,9 @@ house_try(struct house *house, struct fake_sink *fake, const char *client_id, ui
 	    .receive_maximum = house->receive_maximum != 0 ? house->receive_maximum : 65535,
 	    .clean_start = clean,
 	    .store = !house->no_store,
-	    .will_delay_s = house->will_delay_s};
+	    .will_delay_s = house->will_delay_s,
+	    .has_max_qos = house->has_max_qos,
+	    .max_qos = house->max_qos};
 	struct msg *will =
 	    house->will != NULL ? house_msg(house, "will", house->will, 1, false, 0) : NULL;
 	enum session_open_status status;
@@ -604,6 +608,7 @@ house_try(struct house *house, struct fake_sink *fake, const char *client_id, ui
 	house->will_delay_s = 0;
 	house->receive_maximum = 0;
 	house->no_store = false;
+	house->has_max_qos = false;
 	return status;
 }
 
