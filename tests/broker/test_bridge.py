@@ -761,6 +761,30 @@ def test_status_as_a_table(run_broker, plugins):
     assert "away" in done.stdout and "Connection refused" in done.stdout
 
 
+@needs_store
+def test_the_example(run_broker, plugins, tmp_path):
+    """etc/bridge.yaml, with other ports and folders."""
+    far = run_broker()
+    text = (pathlib.Path(__file__).parents[2] / "etc/bridge.yaml").read_text()
+    port = free_port()
+    text = text.replace("127.0.0.1:1883", f"127.0.0.1:{port}").replace("127.0.0.1:1884", f"127.0.0.1:{far.port}")
+    file = tmp_path / "bridge.yaml"
+    file.write_text(f"broker: {{ plugin_dir: {plugins}, data_dir: {tmp_path}, control: '' }}\n{text}")
+    process = subprocess.Popen([BIN, "-c", str(file)], stderr=subprocess.PIPE, text=True, env=environment())
+    try:
+        assert any("connected to 127.0.0.1" in line for line in process.stderr)
+        receiver, near = sub(far, "site1/#"), RemoteClients(port).connect()
+        near.subscribe(Filter("commands/#", qos=2))
+        near.publish("sensors/1", "warm", qos=1)
+        assert said(receiver) == ("site1/sensors/1", b"warm")
+        far.connect().publish("site1/commands/x", "go", qos=2)
+        assert said(near) == ("commands/x", b"go")
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        process.stderr.close()
+
+
 def test_plugin_check(plugins):
     done = subprocess.run([CONTROL, "--plugin-dir", plugins, "plugin", "check", f"{plugins}/bridge.so"],
                           capture_output=True, text=True, env=environment(), timeout=60)
