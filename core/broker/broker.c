@@ -343,6 +343,17 @@ say_defaults(const struct broker *broker)
 	}
 }
 
+/* The first round of errands is over: a reload that was asked for meanwhile may come. */
+static void
+on_orphans_told(struct broker *broker, bool any)
+{
+	(void)any;
+	if (broker->stopping.phase == BROKER_RUNNING && broker->reload.is_again) {
+		broker->reload.is_again = false;
+		broker_reload_run(broker);
+	}
+}
+
 /* All plugins serve, or have failed. */
 static void
 on_plugins_started(void *arg)
@@ -363,12 +374,10 @@ on_plugins_started(void *arg)
 		log_error("the control socket does not accept connections: no memory");
 	}
 	log_info("avocet " PACKAGE_VERSION " is ready");
+	broker_errands_send(
+	    broker, &broker->reload.errands, BROKER_ERRAND_ORPHANS, on_orphans_told);
 	broker_service_start(&broker->service, broker->loop);
 	broker_service_ready(&broker->service, "Ready");
-	if (broker->reload.is_again) {
-		broker->reload.is_again = false;
-		broker_reload_run(broker);
-	}
 }
 
 /* Main's first turn. */

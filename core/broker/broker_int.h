@@ -113,6 +113,7 @@ enum broker_errand_kind {
 	BROKER_ERRAND_IS_BUSY,
 	BROKER_ERRAND_CLOSE_ALL,
 	BROKER_ERRAND_HAS_CONNS,
+	BROKER_ERRAND_ORPHANS, /* sessions of links that are no more are told */
 };
 
 struct broker_control;

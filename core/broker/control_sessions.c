@@ -134,7 +134,8 @@ broker_control_fill_page(struct control_page *page, const struct broker_hand *ha
 {
 	page->has_more = false;
 	if (page->kicks) {
-		page->hits += conn_table_kick(hand->conns, bytes_of(page->id));
+		page->hits += conn_table_kick(hand->conns, bytes_of(page->id)) ||
+			      link_table_kick(hand->links, bytes_of(page->id));
 	} else if (page->id != NULL) {
 		(void)session_table_tell(hand->sessions, bytes_of(page->id), visit, page);
 	} else {

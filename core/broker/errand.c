@@ -59,6 +59,9 @@ carry_out(struct broker_errand *errand, struct broker_hand *hand)
 		conn_table_close_all(table, WIRE_REASON_SERVER_SHUTTING_DOWN);
 		link_table_close_all(hand->links);
 		break;
+	case BROKER_ERRAND_ORPHANS:
+		link_table_tell_orphans(hand->links);
+		break;
 	case BROKER_ERRAND_HAS_CONNS:
 		errand->answer = !conn_table_is_empty(table) || !link_table_is_empty(hand->links);
 		break;

@@ -32,10 +32,12 @@ on_letter(struct worker *worker, struct mail *mail)
 {
 	struct letter *letter = list_item(mail, struct letter, mail);
 	const struct plugin_kick *kick = &letter->kick;
+	const struct broker_hand *hand = &letter->broker->house->hands[letter->at];
 
 	(void)worker;
-	if (conn_table_send_away(letter->broker->house->hands[letter->at].conns, kick->handle,
-		kick->client_id, kick->reason, kick->text)) {
+	if (conn_table_send_away(
+		hand->conns, kick->handle, kick->client_id, kick->reason, kick->text) ||
+	    (kick->handle == 0 && link_table_kick(hand->links, kick->client_id))) {
 		mem_free(&letter);
 		return;
 	}

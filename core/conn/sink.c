@@ -125,16 +125,26 @@ on_ended(struct session_sink *sink, enum session_end why)
 	}
 }
 
-bool
-conn_table_kick(struct conn_table *table, struct bytes client_id)
+/* The connection that the session of this client id is attached to. NULL: it is not here, asleep,
+ * or a link's. */
+static struct conn *
+find_attached(struct conn_table *table, struct bytes client_id)
 {
 	struct session *session = session_table_find(table->sessions, client_id);
 	struct session_sink *sink = session != NULL ? session_sink_of(session) : NULL;
 
-	if (sink == NULL) {
+	return sink != NULL && sink->ops == &conn_sink_ops ? conn_of_sink(sink) : NULL;
+}
+
+bool
+conn_table_kick(struct conn_table *table, struct bytes client_id)
+{
+	struct conn *conn = find_attached(table, client_id);
+
+	if (conn == NULL) {
 		return false;
 	}
-	conn_close(conn_of_sink(sink), SESSION_LEAVE_ABNORMAL, WIRE_REASON_ADMINISTRATIVE_ACTION,
+	conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_ADMINISTRATIVE_ACTION,
 	    "an operator sent it away");
 	return true;
 }
@@ -142,8 +152,6 @@ conn_table_kick(struct conn_table *table, struct bytes client_id)
 static struct conn *
 find(struct conn_table *table, uint64_t handle, struct bytes client_id)
 {
-	struct session *session;
-	struct session_sink *sink;
 	uint16_t worker;
 	void *found;
 
@@ -154,9 +162,7 @@ find(struct conn_table *table, uint64_t handle, struct bytes client_id)
 			   ? found
 			   : NULL;
 	}
-	session = session_table_find(table->sessions, client_id);
-	sink = session != NULL ? session_sink_of(session) : NULL;
-	return sink != NULL ? conn_of_sink(sink) : NULL;
+	return find_attached(table, client_id);
 }
 
 bool

@@ -5,8 +5,10 @@
  * look. The link itself is looked at by its worker only.
  */
 #include "base/err.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "link/link_int.h"
+#include "wire/reason.h"
 
 enum { POLL_MS = 5 };
 
@@ -274,6 +276,58 @@ link_table_free(struct link_table **table_at)
 	mem_free(table_at);
 }
 
+/* --- for operators --- */
+
+static struct link *
+find_by_id(const struct link_table *table, struct bytes client_id)
+{
+	list_each (item, &table->links) {
+		struct link *link = list_item(item, struct link, item);
+
+		if (bytes_equal(link->options->client_id, client_id)) {
+			return link;
+		}
+	}
+	return NULL;
+}
+
+bool
+link_table_kick(struct link_table *table, struct bytes client_id)
+{
+	struct link *link = find_by_id(table, client_id);
+
+	if (link == NULL || link->session == NULL) {
+		return false;
+	}
+	if (link_is_remote(link)) {
+		link_lose(link, WIRE_REASON_NORMAL_DISCONNECTION, WIRE_REASON_ADMINISTRATIVE_ACTION,
+		    "an operator sent it away");
+	} else {
+		link_close(link, WIRE_REASON_ADMINISTRATIVE_ACTION, SESSION_LEAVE_ABNORMAL);
+	}
+	return true;
+}
+
+static void
+tell_orphan(struct session *session, void *arg)
+{
+	struct bytes id = session_client_id(session);
+
+	if (!bytes_starts_with(id, BYTES_LITERAL("$link/")) || find_by_id(arg, id) != NULL) {
+		return;
+	}
+	log_warning(
+	    "session %.*s belongs to no link any more, and goes on keeping messages; avocetctl "
+	    "sessions end ends it",
+	    (int)id.len, (const char *)id.data);
+}
+
+void
+link_table_tell_orphans(struct link_table *table)
+{
+	session_table_each(table->sessions, tell_orphan, table);
+}
+
 /* --- reload and shutdown --- */
 
 void
@@ -295,6 +349,7 @@ link_table_reload(struct link_table *table, struct conf *conf)
 		conf_unref(&link->conf);
 		link->conf = conf;
 	}
+	link_table_tell_orphans(table);
 }
 
 void

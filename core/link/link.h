@@ -70,6 +70,12 @@ void link_table_free(struct link_table **table);
 /* Main: nobody names this instance any more; its links close. */
 void link_house_close_of(struct link_house *house, struct avocet_self *self);
 
+/* Own thread: an operator, or a plugin, sends the link of this client id away: a remote one loses
+ * its connection and dials again, a local one closes. False: it is not here, or not connected. */
+bool link_table_kick(struct link_table *table, struct bytes client_id);
+/* Own thread: logs sessions of links that are no more: they go on keeping messages. */
+void link_table_tell_orphans(struct link_table *table);
+
 /* --- reload and shutdown, own thread (flow 10) --- */
 
 void link_table_reload(struct link_table *table, struct conf *conf);

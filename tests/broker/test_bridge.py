@@ -383,6 +383,39 @@ def test_the_session_here_is_ended(run_broker, plugins):
     assert said(receiver) == ("o/1", b"x")
 
 
+def control(broker, *words):
+    done = subprocess.run([CONTROL, "--control", str(broker.run / "control.sock"), *words], capture_output=True, text=True,
+                          env=environment(), timeout=60)
+    return done.returncode, done.stdout
+
+
+@needs_store
+def test_an_operator_sends_it_away(run_broker, plugins):
+    """It comes back; its session is listed as others are."""
+    far = run_broker()
+    near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
+    wait_up(near)
+    assert "$link/up/0" in control(near, "clients")[1] and "$link/up/0" in control(near, "sessions")[1]
+    assert control(near, "kick", "$link/up/0")[0] == 0
+    wait_until(lambda: status(near)[0]["connects"] == 2)
+    wait_up(near)
+    receiver = sub(far, "o/#")
+    near.connect().publish("o/1", "x", qos=1)
+    assert said(receiver) == ("o/1", b"x")
+
+
+@needs_store
+def test_a_bridge_that_is_no_more(run_broker, plugins):
+    """Its session stays, since nothing is lost by mistake, and is named until somebody ends it."""
+    far = run_broker()
+    near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
+    wait_up(near)
+    _reload(near, [], plugins, store=True)
+    wait_until(lambda: "session $link/up/0 belongs to no link any more" in near.log())
+    assert control(near, "sessions", "end", "$link/up/0")[0] == 0
+    assert "$link/up/0" not in control(near, "sessions")[1]
+
+
 def test_limits_of_the_queue(run_broker, plugins, relays):
     """`links: NAME: limits` bounds what waits; without it more than usual may wait."""
     far = run_broker()
