@@ -47,6 +47,7 @@ carry_out(struct broker_errand *errand, struct broker_hand *hand)
 		break;
 	case BROKER_ERRAND_RECHECK:
 		conn_table_recheck(table);
+		link_table_recheck(hand->links);
 		break;
 	case BROKER_ERRAND_STOP_READING:
 		conn_table_stop_reading(table);

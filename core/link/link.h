@@ -79,6 +79,8 @@ void link_table_tell_orphans(struct link_table *table);
 /* --- reload and shutdown, own thread (flow 10) --- */
 
 void link_table_reload(struct link_table *table, struct conf *conf);
+/* Subscriptions are asked about again; those that are denied end. */
+void link_table_recheck(struct link_table *table);
 /* Nothing more is read from remotes. */
 void link_table_stop_reading(struct link_table *table);
 /* Are acknowledgements owed, or publications under way? */

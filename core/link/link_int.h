@@ -246,6 +246,8 @@ link_is_remote(const struct link *link)
 /* Those that are not wanted go, those that are wanted are asked about and made; then done. */
 void link_subscribe_all(struct link *link, void (*done)(struct link *link));
 void link_subscribe_some(struct link *link, const struct link_subs *subs, uint64_t cookie);
+/* The rules may have changed: those that it may not have any more end. */
+void link_recheck(struct link *link);
 void link_drop_asking(struct link *link);
 void link_free_askings(struct link_table *table);
 

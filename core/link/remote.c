@@ -319,7 +319,10 @@ link_remote_opened(struct link *link)
 		plugin_leave(link->self, entered, "opened");
 	}
 	link->sink.has_room = true;
-	session_serve(link->session);
+	link_recheck(link); /* while it slept the rules may have changed */
+	if (link->session != NULL) {
+		session_serve(link->session);
+	}
 }
 
 /* --- dialling --- */

@@ -123,6 +123,9 @@ carry_out(struct link_asking *asking)
 	for (size_t i = 0; link != NULL && link->session != NULL && i < asking->count; i++) {
 		asking->reasons[i] = subscribe_one(link, asking, i);
 		if (asking->reasons[i] >= WIRE_REASON_FIRST_ERROR) {
+			uint64_t ticket = 0;
+
+			(void)session_unsubscribe(link->session, asking->subs[i].filter, &ticket);
 			link_log(link, LOG_LEVEL_WARNING,
 			    "may not have \"%.*s\" of this broker: %s",
 			    (int)asking->subs[i].filter.len,
@@ -234,5 +237,28 @@ link_free_askings(struct link_table *table)
 
 	while ((item = list_take_first(&table->askings)) != NULL) {
 		plugin_end(&list_item(item, struct link_asking, item)->request, free_asking);
+	}
+}
+
+static void
+on_rechecked(struct link *link)
+{
+	(void)link;
+}
+
+void
+link_recheck(struct link *link)
+{
+	if (link->session != NULL && link->asking == NULL &&
+	    link->terms->plugins->authorize != NULL) {
+		ask(link, &link->options->subs, on_rechecked, 0);
+	}
+}
+
+void
+link_table_recheck(struct link_table *table)
+{
+	list_each (item, &table->links) {
+		link_recheck(list_item(item, struct link, item));
 	}
 }

@@ -655,6 +655,29 @@ def test_access_rules(run_broker, plugins, tmp_path):
     wait_until(lambda: 'a message of the remote to "no/1" is refused' in near.log())
 
 
+def test_rules_that_change(run_broker, plugins, tmp_path):
+    """What a bridge may not have any more it does not get, at once."""
+    acl = tmp_path / "acl.yaml"
+    rule = "- {{ allow: [publish, subscribe], users: [friend], topics: ['{}/#'] }}\n"
+    acl.write_text("rules:\n" + rule.format("a") + rule.format("b"))
+    far = run_broker()
+    instances = [{"name": "rules", "module": "acl", "config": {"file": str(acl)}},
+                 bridge(far.port, topic("out", "a/#", 1), topic("out", "b/#", 1), local_username="friend")]
+    more = {"chains": {"bridges": {"authorize": ["rules"]}}, "links": {"up": {"chains": "bridges"}}}
+    near = run_broker(config(plugins, *instances, **more))
+    wait_up(near)
+    receiver, speaker = sub(far, Filter("#", qos=1)), near.connect()
+    speaker.publish("a/1", "x", qos=1)
+    assert said(receiver)[0] == "a/1"
+    acl.write_text("rules:\n" + rule.format("b"))
+    _reload(near, instances, plugins, **more)
+    wait_until(lambda: 'may not have "a/#" of this broker' in near.log())
+    speaker.publish("a/2", "x", qos=1)
+    speaker.publish("b/2", "x", qos=1)
+    assert said(receiver)[0] == "b/2"
+    assert status(near)[0]["connects"] == 1
+
+
 @pytest.mark.parametrize("version", [4, 5])
 def test_its_session_is_nobody_elses(run_broker, plugins, version):
     far = run_broker()
