@@ -135,6 +135,7 @@ struct link {
 	size_t line_bytes;
 	uint32_t under_way; /* local: publications of QoS 1 and 2 */
 	enum link_state state;
+	bool resends;   /* subscriptions that are being made send retained messages in any case */
 	bool was_ready; /* the plugin knows that the session stands */
 	bool is_claimed;
 	bool ends; /* the session goes with the link */
@@ -246,8 +247,9 @@ link_is_remote(const struct link *link)
 /* Those that are not wanted go, those that are wanted are asked about and made; then done. */
 void link_subscribe_all(struct link *link, void (*done)(struct link *link));
 void link_subscribe_some(struct link *link, const struct link_subs *subs, uint64_t cookie);
-/* The rules may have changed: those that it may not have any more end. */
-void link_recheck(struct link *link);
+/* The rules may have changed: those that it may not have any more end. resends: what is retained
+ * goes out again. */
+void link_recheck(struct link *link, bool resends);
 void link_drop_asking(struct link *link);
 void link_free_askings(struct link_table *table);
 

@@ -292,6 +292,9 @@ link_remote_opened(struct link *link)
 	const struct link_remote *remote = link->options->remote;
 	struct link_conn *conn = link->conn;
 	int64_t entered, period_ms = conn->peer.keep_alive_ms / 3;
+	/* Where the session is gone, what was retained there may be gone, too. */
+	bool resends =
+	    !conn->has_session && !link->is_fresh && (remote->flags & AVOCET_LINK_CLEAN) == 0;
 
 	link->state = LINK_UP;
 	link->attempt = 0;
@@ -319,7 +322,7 @@ link_remote_opened(struct link *link)
 		plugin_leave(link->self, entered, "opened");
 	}
 	link->sink.has_room = true;
-	link_recheck(link); /* while it slept the rules may have changed */
+	link_recheck(link, resends); /* while it slept the rules may have changed */
 	if (link->session != NULL) {
 		session_serve(link->session);
 	}

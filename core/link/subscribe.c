@@ -57,6 +57,9 @@ asking_new(struct link *link, const struct link_subs *subs)
 		struct plugin_access *access = &asking->access[i];
 
 		asking->subs[i] = subs->items[i];
+		if (link->resends && asking->subs[i].retain_handling == 1) {
+			asking->subs[i].retain_handling = 0;
+		}
 		asking->subs[i].filter =
 		    bytes_of(arena_text(&asking->arena, subs->items[i].filter));
 		if (!wire_topic_share_split(
@@ -247,18 +250,21 @@ on_rechecked(struct link *link)
 }
 
 void
-link_recheck(struct link *link)
+link_recheck(struct link *link, bool resends)
 {
-	if (link->session != NULL && link->asking == NULL &&
-	    link->terms->plugins->authorize != NULL) {
-		ask(link, &link->options->subs, on_rechecked, 0);
+	if (link->session == NULL || link->asking != NULL ||
+	    (link->terms->plugins->authorize == NULL && !resends)) {
+		return;
 	}
+	link->resends = resends;
+	ask(link, &link->options->subs, on_rechecked, 0);
+	link->resends = false;
 }
 
 void
 link_table_recheck(struct link_table *table)
 {
 	list_each (item, &table->links) {
-		link_recheck(list_item(item, struct link, item));
+		link_recheck(list_item(item, struct link, item), false);
 	}
 }

@@ -245,6 +245,19 @@ def test_retained_that_was_there_before(run_broker, plugins, relays):
     assert said(seen) == ("r/2", b"next")
 
 
+def test_retained_after_the_remote_has_lost_them(run_broker, plugins, relays):
+    """It has no session of the bridge any more: what is retained here is sent again."""
+    far = run_broker()
+    relay = relays(lambda: far.port)
+    near = run_broker(config(plugins, bridge(relay.port, topic("out", "r/#", 1))))
+    wait_up(near)
+    near.connect().publish("r/1", "value", qos=1, retain=1)
+    wait_until(lambda: _has_retained(far, "r/1"))
+    far.crash()
+    far.start()
+    wait_until(lambda: _has_retained(far, "r/1"), what="the retained message to come again")
+
+
 def test_properties(run_broker, plugins):
     """MQTT 5's go over as they are, and the expiry is counted down."""
     far = run_broker()

@@ -57,13 +57,18 @@ def test_messages(with_link):
     wait_until(lambda: len(told(broker, "message")) == 3)
     assert told(broker, "message") == [f"in/x m{qos} qos={qos} props=2 by=speaker" for qos in (0, 1, 2)]
     do(broker, "sub", "r/#", 1)
+    wait_until(lambda: told(broker, "subscribed") == ["7: 0x01 of 1"])
     client.publish("r/1", "kept", qos=1, retain=1)
     wait_until(lambda: "r/1 kept qos=1 props=0 by=speaker" in told(broker, "message"))
-    assert told(broker, "subscribed") == ["7: 0x01 of 1"]
     do(broker, "unsub", "r/#")
-    client.publish("r/1", "unheard", qos=1)
     do(broker, "sub", "r/#", 0)
     wait_until(lambda: "r/1 kept qos=0 retain props=0 by=speaker" in told(broker, "message"))
+    do(broker, "unsub", "r/#")
+    do(broker, "sub", "in/#", 1)    # behind it in the mail
+    wait_until(lambda: len(told(broker, "subscribed")) == 3)
+    client.publish("r/1", "unheard", qos=1)
+    client.publish("in/last", "x", qos=1)
+    wait_until(lambda: "in/last x qos=1 props=0 by=speaker" in told(broker, "message"))
     assert not [one for one in told(broker, "message") if "unheard" in one]
 
 
