@@ -255,7 +255,15 @@ is_done(const struct link *link)
 
 	(void)session_table_tell(
 	    link->table->sessions, link->options->client_id, count_queued, &queued);
-	return queued == 0 && peer_ack_count(&link->conn->peer) == 0;
+	return queued == 0 && (link->conn == NULL || peer_ack_count(&link->conn->peer) == 0);
+}
+
+static void
+end_drained(struct link *link)
+{
+	link_log(link, LOG_LEVEL_INFO, "everything is sent: it ends");
+	link->ends = true;
+	link_close(link, WIRE_REASON_SUCCESS, SESSION_LEAVE_NORMAL);
 }
 
 /* Twice in a Keep Alive: so the remote hears something in each [MQTT-3.1.2-20]. */
@@ -268,6 +276,10 @@ on_up_timer(struct worker *worker, struct timer *timer)
 	int64_t period_ms = link->conn->peer.keep_alive_ms / 3;
 
 	(void)worker;
+	if ((remote->flags & AVOCET_LINK_DRAIN) != 0 && is_done(link)) {
+		end_drained(link);
+		return;
+	}
 	if ((remote->flags & AVOCET_LINK_LAZY) != 0 &&
 	    context_current->mono_ms - link->used_ms >= remote->lazy_idle_ms && is_done(link)) {
 		rest(link);
@@ -280,6 +292,9 @@ on_up_timer(struct worker *worker, struct timer *timer)
 	}
 	if ((remote->flags & AVOCET_LINK_LAZY) != 0 && remote->lazy_idle_ms < period_ms) {
 		period_ms = remote->lazy_idle_ms;
+	}
+	if ((remote->flags & AVOCET_LINK_DRAIN) != 0) {
+		period_ms = LAZY_LOOK_MS;
 	}
 	if (period_ms != 0) {
 		set_timer(link, on_up_timer, period_ms);
@@ -305,6 +320,9 @@ link_remote_opened(struct link *link)
 	if ((remote->flags & AVOCET_LINK_LAZY) != 0 &&
 	    (period_ms == 0 || remote->lazy_idle_ms < period_ms)) {
 		period_ms = remote->lazy_idle_ms;
+	}
+	if ((remote->flags & AVOCET_LINK_DRAIN) != 0) {
+		period_ms = LAZY_LOOK_MS;
 	}
 	if (period_ms != 0) {
 		set_timer(link, on_up_timer, period_ms);
@@ -588,7 +606,9 @@ link_remote_begin(struct link *link)
 	link->attempt = 0;
 	link->at = 0;
 	link_show_state(link, false);
-	if ((link->options->remote->flags & AVOCET_LINK_LAZY) != 0) {
+	if ((link->options->remote->flags & AVOCET_LINK_DRAIN) != 0 && is_done(link)) {
+		end_drained(link);
+	} else if ((link->options->remote->flags & AVOCET_LINK_LAZY) != 0) {
 		be_idle(link);
 	} else {
 		dial(link);

@@ -105,6 +105,8 @@ typedef struct avocet_link_events {
 	32u /* A lost connection is dialled at the next address; else again \
 	       from the first one on. */
 
+#define AVOCET_LINK_DRAIN 64u /* Ends, session and all, when everything that it had is sent. */
+
 /* The other end of a remote link. Sized. The plugin allocates it, the host copies it. */
 typedef struct avocet_link_remote {
 	uint32_t struct_size;

@@ -272,6 +272,10 @@ begin_opening(struct bridge *instance, const struct bridge_config *config,
 	}
 	set_remote(instance, config, line, opening);
 	opening->remote.n_subs = line->at == 0 ? there : 0;
+	if (line->drains) {
+		opening->remote.flags |= AVOCET_LINK_DRAIN;
+		here = 0;
+	}
 	(void)snprintf(opening->name, sizeof(opening->name), "%u", line->at);
 	opening->opts =
 	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = str_of(opening->name),
@@ -326,6 +330,9 @@ reopen(void *inst, void *arg)
 	if (instance->is_stopping || !line->wants_open) {
 		return;
 	}
+	if (line->drains) {
+		line->wants_open = false; /* but this once */
+	}
 	status = open_line(line, &error);
 	if (status != AVOCET_OK && status != AVOCET_E_STATE) { /* that is the end of all links */
 		say(instance, AVOCET_LOG_ERROR, error.text);
@@ -341,11 +348,13 @@ open_all(struct bridge *instance, avocet_error *err)
 		struct bridge_line *line = &instance->lines[i];
 
 		line->wants_open = i < instance->config->connections;
+		line->drains = line->drains && !line->wants_open;
 		if (line->is_open) {
-			/* `closed` comes, and then it is opened again, if it is wanted. Who is not
-			 * wanted any more is ended, session and all. */
-			(void)instance->links->close(
-			    instance->self, line->link, line->wants_open ? 0 : 1);
+			/* `closed` comes, and then it is opened again. Who is not wanted any more
+			 * sends what he has, and ends. */
+			line->drains = !line->wants_open;
+			line->wants_open = true;
+			(void)instance->links->close(instance->self, line->link, 0);
 		} else if (line->wants_open && good) {
 			good = open_line(line, err) == AVOCET_OK;
 		}

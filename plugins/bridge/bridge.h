@@ -63,6 +63,7 @@ struct bridge_line {
 	avocet_link_h link;
 	bool is_open; /* main: a link stands, or is closing */
 	bool wants_open;
+	bool drains; /* there are fewer connections now: it sends what it has, and ends */
 	struct bridge_config *config; /* a reference: of the link that stands */
 	struct bridge_login *login;   /* its worker's */
 	_Atomic bool is_up, is_ready;

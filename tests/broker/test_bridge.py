@@ -539,6 +539,33 @@ def test_several_connections(run_broker, plugins, store):
     receiver.expect_quiet(0.1)
 
 
+@needs_store
+def test_fewer_connections(run_broker, plugins, relays):
+    """Those that go send what they have."""
+    far = run_broker()
+    relay = relays(far.port)
+
+    def instance(count):
+        return bridge(relay.port, topic("out", "t/#", 1), connections=count)
+
+    near = run_broker(config(plugins, instance(4), store=True))
+    wait_up(near)
+    relay.open = False
+    relay.cut()
+    wait_down(near)
+    speaker = near.connect()
+    for i in range(40):
+        speaker.publish(f"t/{i}", str(i), qos=1)
+    receiver = sub(far, Filter("t/#", qos=1))
+    _reload(near, [instance(1)], plugins, store=True)
+    relay.open = True
+    assert {said(receiver)[0] for _ in range(40)} == {f"t/{i}" for i in range(40)}
+    wait_until(lambda: near.log().count("everything is sent: it ends") == 3)
+    speaker.publish("t/last", "x", qos=1)
+    assert said(receiver)[0] == "t/last"
+    assert control(near, "sessions")[1].count("$link/up/") == 1
+
+
 def test_lazy(run_broker, plugins):
     """It connects when enough waits, and goes when there is nothing more."""
     far = run_broker()
