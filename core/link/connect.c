@@ -13,7 +13,7 @@
 #include "wire/props.h"
 #include "wire/reason.h"
 
-enum { SUBS_PER_PACKET = 100, PROPS_ROOM = 512 };
+enum { SUBS_PER_PACKET = 100, PROPS_ROOM = 512, FIRST_ID = LINK_MOST_INFLIGHT + 1 };
 
 /* --- enhanced authentication --- */
 
@@ -267,7 +267,9 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 		on_refused(link, packet);
 		return;
 	}
-	conn->has_session = packet->session_present;
+	/* MQTT 3.1 does not say it: it is what its standard promises. */
+	conn->has_session = conn->peer.version == WIRE_V31 ? !conn->was_clean && !link->is_fresh
+							   : packet->session_present;
 	if (conn->has_session && conn->was_clean) {
 		/* [MQTT-3.2.2-4] */
 		link_lose(link, WIRE_REASON_PROTOCOL_ERROR, WIRE_REASON_PROTOCOL_ERROR,
@@ -280,9 +282,11 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 		    "it begins anew, since the remote had a session of before");
 		return;
 	}
-	if (link->options->remote->method.len != 0 && !is_own_method(link, &packet->props)) {
+	if (!is_own_method(link, &packet->props)) {
 		link_lose(link, WIRE_REASON_PROTOCOL_ERROR, WIRE_REASON_PROTOCOL_ERROR,
-		    "the remote has let it in without authentication");
+		    link->options->remote->method.len != 0
+			? "the remote has let it in without authentication"
+			: "a method that was not asked for");
 		return;
 	}
 	obey(link, &packet->props);
@@ -302,21 +306,25 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 
 /* --- what is wanted from there --- */
 
+/* Packet ids of PUBLISH are places in the session's table, which is never larger than FIRST_ID. */
 static uint16_t
 next_id(struct link_conn *conn)
 {
-	uint16_t id = conn->next_id;
-
-	conn->next_id = conn->next_id == UINT16_MAX ? 1 : (uint16_t)(conn->next_id + 1);
-	return id;
+	conn->last_id = conn->last_id < FIRST_ID || conn->last_id == UINT16_MAX
+			    ? FIRST_ID
+			    : (uint16_t)(conn->last_id + 1);
+	return conn->last_id;
 }
 
 static bool
-send_filters(struct link_conn *conn, enum wire_type type, struct bytes filters, uint32_t count)
+send_filters(struct link_conn *conn, bool ends, struct bytes filters, uint32_t count)
 {
-	struct wire_packet packet = {.type = type,
+	struct wire_packet packet = {.type = ends ? WIRE_UNSUBSCRIBE : WIRE_SUBSCRIBE,
 	    .subscribe = {.packet_id = next_id(conn), .filter_count = count, .filters = filters}};
 
+	conn->asks_to_end = ends;
+	conn->asked_count = (uint16_t)count;
+	conn->asked_id = packet.subscribe.packet_id;
 	return peer_send(&conn->peer, &packet);
 }
 
@@ -335,39 +343,78 @@ write_sub(struct buf *out, const struct link_sub *sub, const struct link_conn *c
 	out->len += writer.len;
 }
 
-void
-link_ask_subs(struct link *link)
+static bool
+ask_subs(struct link *link)
 {
 	struct link_conn *conn = link->conn;
 	const struct link_subs *subs = &link->options->remote->subs;
 	struct buf filters;
 	uint32_t count = 0;
+	bool good = true;
 
-	if (conn->sub_at >= subs->count) {
-		return;
-	}
 	buf_init(&filters, SIZE_MAX);
 	while (conn->sub_at < subs->count && count < SUBS_PER_PACKET) {
 		write_sub(&filters, &subs->items[conn->sub_at], conn);
 		conn->sub_at++;
 		count++;
 	}
-	if (!send_filters(conn, WIRE_SUBSCRIBE, buf_bytes(&filters), count)) {
+	if (count != 0) {
+		good = send_filters(conn, false, buf_bytes(&filters), count);
+	}
+	buf_fini(&filters);
+	return good;
+}
+
+static bool
+ask_unsubs(struct link *link)
+{
+	struct link_conn *conn = link->conn;
+	const struct link_remote *remote = link->options->remote;
+	struct buf filters;
+	uint32_t count = 0;
+	bool good = true;
+
+	buf_init(&filters, SIZE_MAX);
+	while (conn->unsub_at < remote->unsubs.count && count < SUBS_PER_PACKET) {
+		struct bytes filter = remote->unsubs.items[conn->unsub_at++];
+		size_t room = filter.len + 2;
+		struct wire_writer writer = wire_writer_of(buf_reserve(&filters, room), room);
+
+		wire_write_filter(&writer, filter);
+		filters.len += writer.len;
+		count++;
+	}
+	if (count != 0) {
+		good = send_filters(conn, true, buf_bytes(&filters), count);
+	}
+	buf_fini(&filters);
+	return good;
+}
+
+/* What is not wanted any more goes first; each packet when the one before it was answered, so the
+ * answers are in the order of the filters. */
+static void
+ask_next(struct link *link)
+{
+	struct link_conn *conn = link->conn;
+	bool ends = !link->has_unsubscribed && conn->unsub_at < link->options->remote->unsubs.count;
+
+	conn->asked_id = 0;
+	if (!(ends ? ask_unsubs(link) : ask_subs(link))) {
+		conn->asked_id = 0;
 		link_log(link, LOG_LEVEL_ERROR,
 		    "its filters are larger than the remote's Maximum Packet Size");
 	}
-	buf_fini(&filters);
 }
 
-/* One SUBSCRIBE is asked after the other, so the answers are in the order of the filters. */
-void
-link_on_suback(struct link *link, const struct wire_suback *packet)
+static void
+tell_suback(struct link *link, const struct wire_suback *packet)
 {
 	struct link_conn *conn = link->conn;
 	const struct link_subs *subs = &link->options->remote->subs;
 	int64_t entered;
 
-	for (size_t i = 0; i < packet->reasons.len && conn->sub_known < conn->sub_at; i++) {
+	for (size_t i = 0; i < packet->reasons.len; i++) {
 		uint8_t reason = packet->reasons.data[i];
 		struct bytes filter = subs->items[conn->sub_known++].filter;
 
@@ -382,31 +429,28 @@ link_on_suback(struct link *link, const struct wire_suback *packet)
 		    packet->reasons.data, packet->reasons.len);
 		plugin_leave(link->self, entered, "subscribed");
 	}
-	link_ask_subs(link);
 }
 
-static void
-end_subs(struct link *link)
+void
+link_on_suback(struct link *link, const struct wire_suback *packet, bool is_of_unsubscribe)
 {
-	const struct link_remote *remote = link->options->remote;
-	const struct bytes *filter;
+	struct link_conn *conn = link->conn;
+	/* UNSUBACK of MQTT 3 has no codes. */
+	bool has_codes = !is_of_unsubscribe || conn->peer.version == WIRE_V5;
 
-	if (link->has_unsubscribed) {
+	if (conn->asked_id == 0 || packet->packet_id != conn->asked_id ||
+	    is_of_unsubscribe != conn->asks_to_end ||
+	    (has_codes && packet->reasons.len != conn->asked_count)) {
+		link_lose(link, WIRE_REASON_PROTOCOL_ERROR, WIRE_REASON_PROTOCOL_ERROR,
+		    "%s that answers nothing", is_of_unsubscribe ? "UNSUBACK" : "SUBACK");
 		return;
 	}
-	link->has_unsubscribed = true;
-	vec_each (filter, &remote->unsubs) {
-		struct buf out;
-		size_t room = filter->len + 2;
-		struct wire_writer writer;
-
-		buf_init(&out, SIZE_MAX);
-		writer = wire_writer_of(buf_reserve(&out, room), room);
-		wire_write_filter(&writer, *filter);
-		out.len = writer.len;
-		(void)send_filters(link->conn, WIRE_UNSUBSCRIBE, buf_bytes(&out), 1);
-		buf_fini(&out);
+	if (!is_of_unsubscribe) {
+		tell_suback(link, packet);
+	} else if (conn->unsub_at == link->options->remote->unsubs.count) {
+		link->has_unsubscribed = true;
 	}
+	ask_next(link);
 }
 
 void
@@ -421,6 +465,5 @@ link_come_up(struct link *link)
 	if (remote->has_birth) {
 		(void)peer_send(&link->conn->peer, &birth);
 	}
-	end_subs(link);
-	link_ask_subs(link);
+	ask_next(link);
 }

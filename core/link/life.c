@@ -168,7 +168,7 @@ link_open_session(struct link *link)
 	    .conf = link->conf,
 	    /* Without one the session is a matter of this process, but outlives connections. */
 	    .expiry_s = expiry_s != 0 || remote == NULL ? expiry_s : UINT32_MAX,
-	    .receive_maximum = UINT16_MAX,
+	    .receive_maximum = remote != NULL ? LINK_MOST_INFLIGHT : UINT16_MAX,
 	    .clean_start = link->options->forgets,
 	    .store = link->terms->durability.mode != ROUTE_NONE && expiry_s != 0};
 	struct session *session = NULL;
@@ -181,7 +181,8 @@ link_open_session(struct link *link)
 	    link->options->receive_max < UINT16_MAX) {
 		open.receive_maximum = (uint16_t)link->options->receive_max;
 	} else if (conn != NULL) {
-		open.receive_maximum = conn->receive_max;
+		open.receive_maximum =
+		    conn->receive_max < LINK_MOST_INFLIGHT ? conn->receive_max : LINK_MOST_INFLIGHT;
 		open.has_max_qos = true;
 		open.max_qos = conn->max_qos;
 	}

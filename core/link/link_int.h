@@ -99,10 +99,14 @@ struct link_conn {
 	struct link *link;     /* NULL: it has been left */
 	struct list_link item; /* of table->conns */
 	struct link_table *table;
-	uint64_t up_ms;     /* since when it is up */
-	uint32_t sub_at;    /* remote subscriptions that were asked for */
-	uint32_t sub_known; /* and answered */
-	uint16_t next_id; /* packet id of SUBSCRIBE and UNSUBSCRIBE, which are apart from PUBLISH */
+	uint64_t up_ms;       /* since when it is up */
+	uint32_t sub_at;      /* remote subscriptions that were asked for */
+	uint32_t sub_known;   /* and answered */
+	uint32_t unsub_at;    /* likewise, of those that are not wanted any more */
+	uint16_t asked_id;    /* of the SUBSCRIBE or UNSUBSCRIBE that is not answered; 0: none */
+	uint16_t asked_count; /* its filters */
+	uint16_t last_id;     /* of these; they are apart from those of PUBLISH */
+	bool asks_to_end;     /* it is an UNSUBSCRIBE */
 	uint16_t receive_max; /* of the remote */
 	uint8_t max_qos;
 	bool has_session; /* it had kept it */
@@ -112,6 +116,10 @@ struct link_conn {
 };
 
 struct link_publication;
+
+/* To a remote at a time: the session has no packet ids above, so those are free for other packets.
+ */
+enum { LINK_MOST_INFLIGHT = 32768 };
 
 struct link {
 	struct mail mail;      /* first: its way to its worker */
@@ -152,9 +160,9 @@ struct link {
 	bool wipes;             /* MQTT 3: the next connection is there to end a session */
 	bool at_once;           /* the next attempt need not wait */
 	bool no_private;        /* the remote did not understand */
-	bool has_unsubscribed;
-	bool is_blocked;               /* the first of the line waits for the store */
-	bool shows_up;                 /* state_topic says 1 */
+	bool has_unsubscribed;  /* the remote knows what is not wanted any more */
+	bool is_blocked;        /* the first of the line waits for the store */
+	bool shows_up;          /* state_topic says 1 */
 	struct list_link blocked_item; /* of table->blocked */
 	VEC(uint16_t) released;        /* local, QoS 2: to be completed in phase SETTLE */
 	struct list_link settle_item;
@@ -277,8 +285,7 @@ void link_greet(struct link *link);
 void link_send_connect(struct link *link, struct bytes data);
 void link_on_connack(struct link *link, const struct wire_connack *packet);
 void link_on_auth(struct link *link, const struct wire_disconnect *packet);
-void link_on_suback(struct link *link, const struct wire_suback *packet);
-void link_ask_subs(struct link *link);
+void link_on_suback(struct link *link, const struct wire_suback *packet, bool is_of_unsubscribe);
 void link_come_up(struct link *link);
 void link_tell_auth(struct link *link, uint32_t step, struct bytes data);
 

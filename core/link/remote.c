@@ -481,9 +481,11 @@ on_packet_up(struct link *link, struct wire_packet *packet)
 		session_pubcomp(link->session, packet->ack.packet_id);
 		return;
 	case WIRE_SUBACK:
-		link_on_suback(link, &packet->suback);
+		link_on_suback(link, &packet->suback, false);
 		return;
 	case WIRE_UNSUBACK:
+		link_on_suback(link, &packet->suback, true);
+		return;
 	case WIRE_PINGRESP:
 		return;
 	case WIRE_DISCONNECT:
@@ -564,7 +566,6 @@ on_dialled(void *arg, int fd, const struct addr *addr, const char *why)
 	conn = mem_zalloc(sizeof(*conn));
 	conn->link = link;
 	conn->table = link->table;
-	conn->next_id = 1;
 	conn->max_qos = 2;
 	conn->receive_max = UINT16_MAX;
 	link->conn = conn;

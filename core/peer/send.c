@@ -55,7 +55,8 @@ peer_send(struct peer *peer, const struct wire_packet *packet)
 void
 peer_send_ack(struct peer *peer, enum wire_type type, uint16_t packet_id, uint8_t reason)
 {
-	size_t size = peer->version == WIRE_V5 && reason != 0 ? 5 : 4;
+	bool has_room = peer->max_packet_out == 0 || peer->max_packet_out >= 5;
+	size_t size = peer->version == WIRE_V5 && reason != 0 && has_room ? 5 : 4;
 	uint8_t *at;
 
 	if (peer->state != PEER_OPEN) {
