@@ -542,6 +542,27 @@ def check_from_server(packet):
         raise Malformed(f"{packet} from a server")
 
 
+# Reason codes of a client's DISCONNECT.
+CLIENT_GOODBYES = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}
+
+
+def check_from_client(packet):
+    """Refuses what only a server may send."""
+    kind = packet.kind
+    wrong = kind in ("CONNACK", "SUBACK", "UNSUBACK", "PINGRESP")
+    if kind == "DISCONNECT":
+        wrong = packet.reason not in CLIENT_GOODBYES or "server_reference" in packet.props
+    elif kind == "AUTH":
+        wrong = packet.reason not in (0x18, 0x19)
+    elif kind == "PUBLISH":
+        wrong = "subscription_identifier" in packet.props
+    elif kind == "SUBSCRIBE":
+        wrong = (any(one.name.startswith("$share/") and one.options & 4 for one in packet.filters) or
+                 len(packet.props.get("subscription_identifier", [])) > 1)
+    if wrong:
+        raise Malformed(f"{packet} from a client")
+
+
 def split(data):
     """(size of the header, size of the body) of the packet at the begin of data; None: need more."""
     length = 0
@@ -888,6 +909,12 @@ class Client:
 
     # receiving
 
+    def _judge(self, packet):
+        """May this side of a connection be sent this?"""
+        check_from_server(packet)
+        if packet.kind == "DISCONNECT" and self.version < 5:
+            raise Malformed("DISCONNECT from a server before version 5")
+
     def _next(self, deadline):
         """The next packet of the socket."""
         while True:
@@ -896,10 +923,8 @@ class Client:
                 head, body = sizes
                 packet = decode_body(self._buffer[0], bytes(self._buffer[head:head + body]),
                                      self.version)
-                check_from_server(packet)
-                if packet.kind == "DISCONNECT" and self.version < 5:
-                    raise Malformed("DISCONNECT from a server before version 5")
                 packet.size = head + body
+                self._judge(packet)
                 del self._buffer[:head + body]
                 if packet.kind == "PUBLISH":
                     self._resolve(packet)
