@@ -6,7 +6,8 @@
     report.py mutants [--json FILE] [--check]        doc/mutants.md, from a run of mutants.py
 
 With --check nothing is written, and what differs from the file is an error. Always an error: a statement
-that binds a server and has no test, one whose test failed or was not run.
+that binds a server and has no test, one whose test failed or was not run; one for clients whose tests are not all
+there, or failed, or were not run, where bridges are built.
 """
 
 import argparse
@@ -49,8 +50,8 @@ CHAPTERS = {
 PASSED, FAILED, NOT_RUN, NO_TEST, OPEN, OTHER = ("passed", "**failed**", "**not run**", "**no test**", "open",
                                                   "not a server's")
 BAD = (FAILED, NOT_RUN, NO_TEST)
-# It says that a bridge conforms as a client, too: open with the statements for clients.
-UNTIL_BRIDGE = ("MQTT311-7.0.0-1",)
+# It says that a bridge conforms as a client, too: as all the statements for clients of that version.
+ALL_OF_CLIENTS = ("MQTT311-7.0.0-1",)
 
 
 def run_tests(build, jobs):
@@ -77,19 +78,40 @@ def judge(cases):
     out = {}
     for one, (role, _, _) in statements.read_statements().items():
         mine = by_id[one]
-        results = {case["result"] for case in mine}
-        if (role not in ("server", "both") or one in UNTIL_BRIDGE) and not mine:
+        if one in ALL_OF_CLIENTS and not mine:
+            mine = [case for case in cases if any(name.startswith("BRIDGE311-") for name in case["statements"])]
+        elif role == "client" and not mine:
+            mine = by_id[one.replace("MQTT", "BRIDGE", 1)]
+        if role not in ("server", "both") and not mine:
             result = OTHER if role.startswith("n/a") else OPEN
-        elif not mine:
-            result = NO_TEST
-        elif "failed" in results:
-            result = FAILED
         else:
-            result = PASSED if "passed" in results else NOT_RUN
-        tests = {}
-        for case in mine:
-            tests.setdefault(case["test"], set()).update(case["program"])
-        out[one] = (result, dict(sorted(tests.items())))
+            result = verdict(mine)
+        tests = {} if one in ALL_OF_CLIENTS else tests_of(mine)
+        out[one] = (result, tests)
+    return out
+
+
+def verdict(cases):
+    results = {case["result"] for case in cases}
+    if not cases:
+        return NO_TEST
+    return FAILED if "failed" in results else PASSED if "passed" in results else NOT_RUN
+
+
+def tests_of(cases):
+    tests = {}
+    for case in cases:
+        tests.setdefault(case["test"], set()).update(case["program"])
+    return dict(sorted(tests.items()))
+
+
+def judge_clients(cases):
+    """{id of statements-client.tsv: (result, {test: programs})}; a test that is named but not there is none."""
+    out = {}
+    for one, (_, names) in statements.read_client_statements().items():
+        mine = [case for case in cases if one in case["statements"]]
+        missing = set(names) - {case["test"].split("::")[1] for case in mine}
+        out[one] = (NO_TEST if missing else verdict(mine), tests_of(mine))
     return out
 
 
@@ -111,7 +133,30 @@ def counts(judged):
     return table
 
 
-def page(judged):
+def named(tests):
+    return "<br>".join(f"`{test.replace('.py::', ': ')}`"
+                       + (" (avocet-test)" if programs == {"avocet-test"} else
+                          " (both programs)" if len(programs) > 1 else "")
+                       for test, programs in tests.items())
+
+
+def clients_page(clients):
+    """The part about bridges."""
+    lines = ["", "## As a client", "",
+             "A bridge dials another broker and is its client. What the standards ask of clients, in our words, against a "
+             "remote that does what each test says (`tests/lib/remote.py`)."]
+    last = None
+    for one, (requirement, _) in statements.read_client_statements().items():
+        version = one.split("-")[0].replace("BRIDGE", "MQTT")
+        if version != last:
+            lines += ["", f"### {VERSIONS[version]}", "", "| id | requirement | result | tests |", "|---|---|---|---|"]
+            last = version
+        result, tests = clients[one]
+        lines.append(f"| {one.replace('BRIDGE', 'MQTT')} | {cell(requirement)} | {result} | {named(tests)} |")
+    return lines
+
+
+def page(judged, clients):
     known = statements.read_statements()
     kinds = [kind for kind in (PASSED, FAILED, NOT_RUN, NO_TEST, OPEN, OTHER)
              if kind in (PASSED, OPEN) or any(row[kind] for row in counts(judged).values())]
@@ -120,9 +165,9 @@ def page(judged):
              f"The {len(known)} normative statements of MQTT 5.0 and 3.1.1, each with the tests that prove it: they run "
              "the real program and talk to it over a real socket. `make conformance` runs them and writes this page; "
              "CI fails when it is stale, when a statement has no test, or when a test fails.", "",
-             "*passed*: all tests of the statement passed. *open*: it binds clients; avocet must obey it as soon as it "
-             "dials other brokers itself (bridge), and is not tested yet. *not a server's*: it binds "
-             "neither a server nor a bridge.", "",
+             "*passed*: all tests of the statement passed. *open*: it binds clients, and no test of a bridge proves it. "
+             "*not a server's*: it binds neither a server nor a bridge. What binds bridges is at the end, too: "
+             f"{sum(result == PASSED for result, _ in clients.values())} of {len(clients)} statements passed.", "",
              "The program is avocet, or *avocet-test* where a test says so: the same archives with a store and an "
              "authority for tests. Requirements are in our words; the clause is the number of the id. "
              "That these tests can fail is shown in [mutants.md](mutants.md).", "",
@@ -141,13 +186,9 @@ def page(judged):
                       "| id | binds | requirement | result | tests |", "|---|---|---|---|---|"]
             last = (prefix, chapter)
         result, tests = judged[one]
-        named = "<br>".join(f"`{test.replace('.py::', ': ')}`"
-                            + (" (avocet-test)" if programs == {"avocet-test"} else
-                               " (both programs)" if len(programs) > 1 else "")
-                            for test, programs in tests.items())
         lines.append(f"| {one} | {'other' if role.startswith('n/a') else role} | {cell(requirement)} | {result} "
-                     f"| {named} |")
-    return "\n".join(lines) + "\n"
+                     f"| {named(tests)} |")
+    return "\n".join(lines + clients_page(clients)) + "\n"
 
 
 def mutants_page(table):
@@ -206,13 +247,14 @@ def main():
         table = json.loads(given.json.read_text())
         return 0 if keep(TOP / "doc/mutants.md", mutants_page(table), given.check) else 1
     cases, content = run_tests(given.build.resolve(), given.jobs)
-    judged = judge(cases)
+    judged, clients = judge(cases), judge_clients(cases)
     for prefix, row in counts(judged).items():
         print(f"{VERSIONS[prefix]}: " + ", ".join(f"{count} {kind.strip('*')}" for kind, count in row.items()))
-    bad = [one for one, (result, _) in judged.items() if result in BAD]
-    for one in bad:
-        print(f"not ok {one}: {judged[one][0].strip('*')}")
-    fresh = keep(TOP / "doc/conformance.md", page(judged), given.check)
+    print(f"as a client: {sum(result == PASSED for result, _ in clients.values())} of {len(clients)} passed")
+    bad = {one: result for one, (result, _) in [*judged.items(), *clients.items()] if result in BAD}
+    for one, result in bad.items():
+        print(f"not ok {one}: {result.strip('*')}")
+    fresh = keep(TOP / "doc/conformance.md", page(judged, clients), given.check)
     failed = sum(case["result"] == "failed" for case in cases)
     print(f"{len(judged)} statements, {len(cases)} cases; {sum(case['result'] == 'passed' for case in cases)} passed, "
           f"{failed or (0 if content and not bad and fresh else 1)} failed")

@@ -54,6 +54,8 @@ class Connection(Client):
         if self.connack is None and "authentication_method" in self.greeting.props and kind not in ("AUTH",
                                                                                                   "DISCONNECT"):
             raise Malformed(f"{packet} before it is authenticated")
+        if kind == "AUTH" and "authentication_method" not in self.greeting.props:
+            raise Malformed(f"{packet} without a method")
         most = self._said("maximum_packet_size", 0)
         if most and packet.size > most:
             raise Malformed(f"{packet} has {packet.size} bytes, {most} are allowed")

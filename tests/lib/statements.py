@@ -5,6 +5,10 @@
 the standards, or a part of them. A case with a parameter `version` (3, 4 or 5) counts for the ids of its
 version only. An id that tests/conformance/statements*.tsv do not have ends the run.
 
+What the standards ask of clients is in tests/conformance/statements-client.tsv, each with the names of the tests in
+tests/broker/test_bridge_remote.py that prove it for a bridge; those tests carry the marker without ids. The ids
+begin with BRIDGE5- and BRIDGE311-.
+
 AVOCET_STATEMENTS names a file to write at the end: a JSON list of
 {"test": file::function, "statements": [id], "result": passed|failed|skipped, "program": [avocet, avocet-test]}.
 AVOCET_ONLY_STATEMENTS is a list of ids: other tests are not run, nor those that could say nothing new
@@ -18,6 +22,7 @@ import pathlib
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "conformance"
 FILES = {"MQTT5": FOLDER / "statements-5.tsv", "MQTT311": FOLDER / "statements-3.1.1.tsv"}
+CLIENT_FILE, CLIENT_TESTS = FOLDER / "statements-client.tsv", "test_bridge_remote.py"
 
 _results = []
 _failed = set()         # ids of which a test has failed in this process
@@ -34,12 +39,25 @@ def read_statements():
     return found
 
 
+def read_client_statements():
+    """{id: (requirement, names of tests)}"""
+    found = {}
+    with open(CLIENT_FILE, encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
+            prefix = "BRIDGE5-" if row["version"] == "5.0" else "BRIDGE311-"
+            found[row["id"].replace("MQTT-", prefix, 1)] = (row["requirement"], row["tests"].split())
+    return found
+
+
 def of_item(item):
     """The ids that this case counts for."""
     ids = [one for mark in item.iter_markers("statement") for one in mark.args]
+    if item.path.name == CLIENT_TESTS:
+        name = getattr(item, "originalname", item.name)
+        ids += [one for one, (_, tests) in read_client_statements().items() if name in tests]
     version = getattr(item, "callspec", None) and item.callspec.params.get("version")
     if version in (3, 4, 5):
-        ids = [one for one in ids if one.startswith("MQTT5-" if version == 5 else "MQTT311-")]
+        ids = [one for one in ids if one.split("-")[0].endswith("5" if version == 5 else "311")]
     return list(dict.fromkeys(ids))
 
 
