@@ -118,12 +118,6 @@ class Connection(Client):
                          reasons=list(reasons) or [one.options & 3 for one in packet.filters]))
         return packet
 
-    def answer_pings(self):
-        """Those that have come and lie before other packets."""
-        while self.inbox and self.inbox[0].kind == "PINGREQ":
-            self.inbox.popleft()
-            self.send(b"\xd0\0")
-
 
 class Remote:
     """The listener. Connections wait in its queue until they are asked for."""
