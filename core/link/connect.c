@@ -59,7 +59,7 @@ link_auth_replied(struct link *link, int32_t status, struct bytes data)
 		return;
 	}
 	if (status < 0) {
-		link_lose(link, WIRE_REASON_NOT_AUTHORIZED, WIRE_REASON_NOT_AUTHORIZED,
+		link_lose(link, WIRE_REASON_UNSPECIFIED_ERROR, WIRE_REASON_NOT_AUTHORIZED,
 		    link->state == LINK_PROVING ? "the remote is not who it should be"
 						: "authentication cannot go on");
 	} else if (link->state == LINK_GREETING) {

@@ -158,8 +158,8 @@ on_ended(struct session_sink *sink, enum session_end why)
 	(void)why;
 	link->session = NULL;
 	if (link->state == LINK_UP) {
-		link_lose(link, WIRE_REASON_ADMINISTRATIVE_ACTION,
-		    WIRE_REASON_ADMINISTRATIVE_ACTION, "its session was ended");
+		link_lose(link, WIRE_REASON_UNSPECIFIED_ERROR, WIRE_REASON_ADMINISTRATIVE_ACTION,
+		    "its session was ended");
 	}
 }
 
