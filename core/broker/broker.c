@@ -301,6 +301,7 @@ build(struct broker *broker, char *why, size_t why_size)
 	broker_errands_init(broker, &broker->reload.errands);
 	broker_errands_init(broker, &broker->reload.recheck);
 	broker_errands_init(broker, &broker->stopping.errands);
+	broker_errands_init(broker, &broker->orphans);
 	broker_sys_init(&broker->sys, broker->house, broker->options->broker.sys_interval_ms);
 	broker_sweep_init(&broker->sweep, broker->house);
 	broker_trim_init(&broker->trim, broker->house);
@@ -343,15 +344,11 @@ say_defaults(const struct broker *broker)
 	}
 }
 
-/* The first round of errands is over: a reload that was asked for meanwhile may come. */
 static void
 on_orphans_told(struct broker *broker, bool any)
 {
+	(void)broker;
 	(void)any;
-	if (broker->stopping.phase == BROKER_RUNNING && broker->reload.is_again) {
-		broker->reload.is_again = false;
-		broker_reload_run(broker);
-	}
 }
 
 /* All plugins serve, or have failed. */
@@ -374,10 +371,13 @@ on_plugins_started(void *arg)
 		log_error("the control socket does not accept connections: no memory");
 	}
 	log_info("avocet " PACKAGE_VERSION " is ready");
-	broker_errands_send(
-	    broker, &broker->reload.errands, BROKER_ERRAND_ORPHANS, on_orphans_told);
+	broker_errands_send(broker, &broker->orphans, BROKER_ERRAND_ORPHANS, on_orphans_told);
 	broker_service_start(&broker->service, broker->loop);
 	broker_service_ready(&broker->service, "Ready");
+	if (broker->reload.is_again) {
+		broker->reload.is_again = false;
+		broker_reload_run(broker);
+	}
 }
 
 /* Main's first turn. */
@@ -431,6 +431,7 @@ broker_free(struct broker **address)
 		broker_errands_fini(broker, &broker->reload.errands);
 		broker_errands_fini(broker, &broker->reload.recheck);
 		broker_errands_fini(broker, &broker->stopping.errands);
+		broker_errands_fini(broker, &broker->orphans);
 	}
 	broker_house_free(&broker->house);
 	broker_plugins_fini(broker);

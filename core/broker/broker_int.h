@@ -244,6 +244,7 @@ struct broker {
 	struct broker_sys sys;
 	struct broker_sweep sweep;
 	struct broker_trim trim;
+	struct broker_errands orphans; /* once, at the start */
 	struct broker_service service;
 	struct broker_doors doors;
 	struct broker_plugins plugins;
