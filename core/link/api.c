@@ -20,7 +20,7 @@ struct call {
 	int32_t status;
 	uint64_t number; /* cookie, or delivery */
 	uint8_t reason;
-	bool ends;
+	uint32_t flags;
 	struct msg_draft draft;
 	struct link_subs subs;
 	struct arena arena;
@@ -51,8 +51,10 @@ carry_out(struct link *link, struct call *call)
 {
 	switch (call->kind) {
 	case CALL_CLOSE:
-		link->ends = link->ends || call->ends;
-		link_close(link, WIRE_REASON_SUCCESS, SESSION_LEAVE_NORMAL);
+		link->ends = link->ends || (call->flags & AVOCET_LINK_END) != 0;
+		link_close(link, WIRE_REASON_SUCCESS,
+		    (call->flags & AVOCET_LINK_WILL) != 0 ? SESSION_LEAVE_ABNORMAL
+							  : SESSION_LEAVE_NORMAL);
 		break;
 	case CALL_SUBSCRIBE:
 		link_subscribe_some(link, &call->subs, call->number);
@@ -201,13 +203,13 @@ api_open(avocet_self *self, const avocet_link_opts *opts, const avocet_link_even
 /* --- the rest --- */
 
 static int32_t
-api_close(avocet_self *self, avocet_link_h handle, uint32_t end)
+api_close(avocet_self *self, avocet_link_h handle, uint32_t flags)
 {
 	int32_t status;
 	struct call *call = call_new(self, handle, CALL_CLOSE, &status);
 
 	if (call != NULL) {
-		call->ends = end != 0;
+		call->flags = flags;
 		send_call(call);
 	}
 	return status;

@@ -157,6 +157,26 @@ link_opened(struct session_sink *sink, struct session *session, bool present, ui
 	link_subscribe_all(link, on_subscribed);
 }
 
+/* The session keeps what is made of it, and the options the original, since it may be opened again.
+ */
+static struct msg *
+make_will(const struct link *link)
+{
+	struct msg_draft draft = link->options->will;
+
+	if (!link->options->has_will) {
+		return NULL;
+	}
+	draft.copy = NULL; /* views only: sealing copies */
+	draft.scraps = NULL;
+	draft.client_id = msg_client_id_of(link->client);
+	draft.username = msg_client_username_of(link->client);
+	draft.born_mono_ms = context_current->mono_ms;
+	draft.born_wall_ms = context_current->wall_ms;
+	draft.flags |= MSG_WILL;
+	return msg_seal(&draft);
+}
+
 void
 link_open_session(struct link *link)
 {
@@ -177,6 +197,7 @@ link_open_session(struct link *link)
 	bool present = false;
 
 	link->options->forgets = false;
+	open.will = make_will(link);
 	if (remote == NULL && link->options->receive_max != 0 &&
 	    link->options->receive_max < UINT16_MAX) {
 		open.receive_maximum = (uint16_t)link->options->receive_max;
@@ -201,6 +222,7 @@ link_open_session(struct link *link)
 		break;
 	case SESSION_OUTDATED:
 	case SESSION_REFUSED:
+		msg_unref(&open.will);
 		link_opened(&link->sink, NULL, false, 0, reason);
 		break;
 	}

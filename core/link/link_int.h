@@ -64,6 +64,8 @@ struct link_options {
 	uint32_t session_expiry_s, receive_max, worker;
 	uint32_t part, parts;
 	bool forgets;
+	struct msg_draft will; /* local */
+	bool has_will;
 };
 
 /* NULL with a status and a sentence. Main: reads files. */

@@ -188,13 +188,13 @@ make_tls(struct making *making, const avocet_link_remote *given, struct link_rem
 }
 
 static bool
-copy_publish(
-    struct making *making, const avocet_publish *given, const char *what, struct msg_draft *draft)
+copy_publish(struct making *making, const avocet_publish *given, bool is_for_here, const char *what,
+    struct msg_draft *draft)
 {
 	if (given == NULL) {
 		return false;
 	}
-	if (plugin_take_publish(given, false, draft) != AVOCET_OK) {
+	if (plugin_take_publish(given, is_for_here, draft) != AVOCET_OK) {
 		fail(making, "the %s message cannot be published", what);
 		return false;
 	}
@@ -275,8 +275,8 @@ copy_remote(struct making *making, const avocet_link_remote *given_at)
 	remote->path = copy_optional(making, given.path, "path");
 	remote->server_name = copy_optional(making, given.server_name, "server name");
 	remote->state_topic = copy_optional(making, given.state_topic, "state topic");
-	remote->has_will = copy_publish(making, given.will, "will", &remote->will);
-	remote->has_birth = copy_publish(making, given.birth, "birth", &remote->birth);
+	remote->has_will = copy_publish(making, given.will, false, "will", &remote->will);
+	remote->has_birth = copy_publish(making, given.birth, false, "birth", &remote->birth);
 	copy_subs(making, given.subs, given.n_subs, given.sub_size, &remote->subs);
 	copy_unsubs(making, &given, remote);
 	make_tls(making, &given, remote);
@@ -336,6 +336,11 @@ link_options_new(
 	if (given.remote != NULL) {
 		copy_remote(&making, given.remote);
 	}
+	if (given.will != NULL && given.remote != NULL) {
+		fail(&making, "a remote link has the will of its remote");
+	}
+	making.options->has_will =
+	    copy_publish(&making, given.will, true, "will", &making.options->will);
 	*status = making.status;
 	if (making.status != AVOCET_OK) {
 		link_options_free(&making.options);
@@ -358,6 +363,7 @@ link_options_free(struct link_options **options_at)
 		vec_fini(&remote->unsubs);
 		mem_free(&options->remote);
 	}
+	msg_draft_fini(&options->will);
 	arena_fini(&options->arena);
 	mem_free(options_at);
 }

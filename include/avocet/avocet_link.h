@@ -159,16 +159,23 @@ typedef struct avocet_link_opts {
 	size_t n_subs;
 	size_t sub_size;                  /* sizeof(avocet_link_sub) */
 	const avocet_link_remote *remote; /* NULL: a local link. */
-	uint32_t
-	    session_expiry_s; /* How long the session outlives the link; UINT32_MAX: for ever. */
+	/* Local: published here when the link closes with AVOCET_LINK_WILL, or the process dies.
+	 * NULL: none. */
+	const avocet_publish *will;
+	uintptr_t reserved2;
+	/* How long the session outlives the link; UINT32_MAX: for ever. */
+	uint32_t session_expiry_s;
 	uint32_t receive_max; /* Local: QoS 1 and 2 that are not acknowledged; 0: as limits say. */
-	uint32_t part,
-	    parts; /* parts > 1: of the messages whose topics fall into as many parts, the link
-		    * gets this one, counted from 0. Each topic is in one part. */
+	/* parts > 1: of the messages whose topics fall into as many parts, the link gets this one,
+	 * counted from 0. Each topic is in one part. */
+	uint32_t part, parts;
 	uint32_t worker; /* AVOCET_ANY_WORKER, or the index of a worker of clients, from 1 on. A
 			  * session that stands already stays where it is. */
 	uint32_t reserved;
 } avocet_link_opts;
+
+#define AVOCET_LINK_END 1u  /* The session ends with the link. */
+#define AVOCET_LINK_WILL 2u /* Local: the link's will is published. */
 
 #define AVOCET_HOST_LINK "avocet.link/0"
 typedef struct avocet_link_api {
@@ -179,9 +186,9 @@ typedef struct avocet_link_api {
 	 * AVOCET_E_BUSY: the instance has a link of this name. [main] */
 	int32_t (*open)(avocet_self *self, const avocet_link_opts *opts,
 	    const avocet_link_events *events, void *user, avocet_link_h *out, avocet_error *err);
-	/* `closed` follows. The session stays as long as session_expiry_s says, unless end is not
-	 * 0. [any] */
-	int32_t (*close)(avocet_self *self, avocet_link_h link, uint32_t end);
+	/* `closed` follows. flags: AVOCET_LINK_END, else the session stays as long as
+	 * session_expiry_s says; AVOCET_LINK_WILL. [any] */
+	int32_t (*close)(avocet_self *self, avocet_link_h link, uint32_t flags);
 	/* Local: adds subscriptions, and ends them. [any] */
 	int32_t (*subscribe)(avocet_self *self, avocet_link_h link, const avocet_link_sub *subs,
 	    size_t n, size_t stride, uint64_t cookie);

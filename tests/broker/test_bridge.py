@@ -397,8 +397,8 @@ def test_the_session_here_is_ended(run_broker, plugins):
 
 
 def control(broker, *words):
-    done = subprocess.run([CONTROL, "--control", str(broker.run / "control.sock"), *words], capture_output=True, text=True,
-                          env=environment(), timeout=60)
+    done = subprocess.run([CONTROL, "--control", str(broker.run / "control.sock"), *words], capture_output=True,
+                          text=True, env=environment(), timeout=60)
     return done.returncode, done.stdout
 
 
@@ -885,6 +885,29 @@ def test_plugin_check(plugins):
     done = subprocess.run([CONTROL, "--plugin-dir", plugins, "plugin", "check", f"{plugins}/bridge.so"],
                           capture_output=True, text=True, env=environment(), timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("version", ["3.1.1", "5.0"])
+def test_mosquitto_over_tls(run_broker, plugins, mosquitto, ca, version):
+    """Which asks for a certificate."""
+    server, key = ca.server_pair
+    own, own_key = ca.issue(f"own{version}")
+    plain = free_port()
+    far = mosquitto(f"certfile {server}", f"keyfile {key}", f"cafile {ca.cafile}", "require_certificate true",
+                    "user root", f"listener {plain} 127.0.0.1")
+    receiver = RemoteClients(plain).connect()
+    receiver.subscribe(Filter("o/#", qos=2))
+    near = run_broker(config(plugins, bridge(f"mqtts://localhost:{far.port}", topic("out", "o/#", 2),
+                                             topic("in", "i/#", 2), version=version,
+                                             tls={"cafile": str(ca.cafile), "certfile": str(own),
+                                                  "keyfile": str(own_key)})))
+    wait_up(near)
+    inside = sub(near, "i/#")
+    near.connect().publish("o/1", "a" * 50000, qos=2)
+    assert said(receiver) == ("o/1", b"a" * 50000)
+    RemoteClients(plain).connect().publish("i/1", "b" * 50000, qos=2)
+    assert said(inside) == ("i/1", b"b" * 50000)
 
 
 @needs_mosquitto

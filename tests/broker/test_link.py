@@ -129,6 +129,32 @@ def test_its_session_stays(with_link):
     wait_until(lambda: told(broker, "opened")[-1] == "0")
 
 
+def test_its_will(with_link):
+    """Comes when it closes that way, and when the process has died; not when it closes in peace."""
+    broker = with_link(store=True)
+    reader = broker.connect("reader", session_expiry_interval=1000)
+    reader.subscribe(Filter("will/#", qos=1))
+
+    def reopen(how, topic):
+        do(broker, "close", *how)
+        wait_until(lambda: len(told(broker, "closed")) > len(reopened), what="it to close")
+        reopened.append(topic)
+        do(broker, "open", "will", topic)
+        wait_until(lambda: len(told(broker, "opened")) > len(reopened))
+
+    reopened = []
+    reopen((), "will/1")
+    reopen(("will",), "will/2")
+    packet = reader.message()
+    assert (packet.topic, bytes(packet.payload)) == ("will/1", b"gone")
+    reopen((), "will/3")
+    reader.expect_quiet(0.1)
+    broker.crash()
+    broker.start()
+    again = broker.connect("reader", clean=False, session_expiry_interval=1000)
+    assert again.message().topic == "will/3"
+
+
 def test_too_much_at_once(with_link):
     """AGAIN, and then it is told that it may go on."""
     broker = with_link()

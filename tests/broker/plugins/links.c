@@ -4,8 +4,9 @@
  * message below in/echo/ it publishes again as out/…, at its QoS; it acknowledges the one when the
  * other was taken over. Below in/keep/ it acknowledges nothing until it is told to.
  *
- *     NAME open [forget] [max N]     opens it: N unacknowledged at most
- *     NAME close [end]               closes it
+ *     NAME open [forget] [max N] [will TOPIC]
+ *                                    opens it: N unacknowledged at most
+ *     NAME close [end|will]          closes it
  *     NAME sub FILTER QOS, unsub FILTER
  *     NAME ack                       what was kept
  *     NAME flood N                   publishes so many to out/flood, at QoS 1, until AGAIN; says
@@ -172,6 +173,8 @@ open_link(struct instance *instance, const avocet_admin_in *in)
 	avocet_link_opts opts = {AVOCET_SIZED(avocet_link_opts), .name = avocet_str_of("tap"),
 	    .subs = &sub, .n_subs = 1, .sub_size = sizeof(sub), .session_expiry_s = 1000,
 	    .worker = AVOCET_ANY_WORKER};
+	avocet_publish will = {
+	    AVOCET_SIZED(avocet_publish), .payload = {(const uint8_t *)"gone", 4}, .qos = 1};
 	avocet_error error = {0};
 	int32_t status;
 
@@ -180,6 +183,9 @@ open_link(struct instance *instance, const avocet_admin_in *in)
 			opts.flags |= AVOCET_LINK_FORGET;
 		} else if (is(in->args[i], "max") && i + 1 < in->n_args) {
 			opts.receive_max = (uint32_t)number_of(in->args[i + 1]);
+		} else if (is(in->args[i], "will") && i + 1 < in->n_args) {
+			will.topic = in->args[i + 1];
+			opts.will = &will;
 		}
 	}
 	status =
@@ -251,7 +257,10 @@ on_command(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
 	if (strcmp(what, "open") == 0) {
 		result = open_link(instance, in);
 	} else if (strcmp(what, "close") == 0) {
-		result = instance->links->close(instance->self, instance->link, in->n_args != 0);
+		result = instance->links->close(instance->self, instance->link,
+		    in->n_args == 0           ? 0
+		    : is(in->args[0], "will") ? AVOCET_LINK_WILL
+					      : AVOCET_LINK_END);
 	} else if (strcmp(what, "sub") == 0) {
 		avocet_link_sub sub = {
 		    .filter = in->args[0], .qos = (uint32_t)number_of(in->args[1])};
