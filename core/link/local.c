@@ -166,7 +166,15 @@ link_local_publish(struct link *link, struct msg_draft *draft, uint64_t cookie)
 	publication.draft.born_mono_ms = context_current->mono_ms;
 	publication.draft.born_wall_ms = context_current->wall_ms;
 	if (link_is_remote(link) || link->session == NULL) {
+		bool is_owed = publication.draft.qos != 0 && link->events.published != NULL;
+
 		msg_draft_fini(&publication.draft);
+		if (is_owed) {
+			entered = plugin_enter(link->self);
+			link->events.published(plugin_inst(link->self), link->handle, link->user,
+			    cookie, WIRE_REASON_SERVER_UNAVAILABLE);
+			plugin_leave(link->self, entered, "published");
+		}
 		return;
 	}
 	made = link_publication_new(link, &publication);
