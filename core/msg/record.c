@@ -7,6 +7,8 @@
 #include "wire/topic_name.h"
 
 enum { RECORD_VERSION = 1, HEAD_SIZE = 19, MAX_QOS = 2, SECOND_MS = 1000 };
+/* A time whose expiry can be told, too. */
+#define LATEST_MS (UINT64_MAX / 4)
 enum { KNOWN_FLAGS = MSG_RETAIN | MSG_WILL | MSG_EXPIRES | MSG_FORWARDED };
 
 size_t
@@ -75,7 +77,7 @@ msg_record_decode(struct bytes topic, struct bytes payload, struct bytes rec, in
 	draft.client_id = wire_read_prefixed(&reader);
 	draft.username = wire_read_prefixed(&reader);
 	if (version == 0 || wire_reader_failed(&reader) || draft.qos > MAX_QOS ||
-	    (draft.flags & ~KNOWN_FLAGS) != 0 || born > INT64_MAX ||
+	    (draft.flags & ~KNOWN_FLAGS) != 0 || born > LATEST_MS ||
 	    payload.len > WIRE_MAX_REMAINING_LENGTH ||
 	    wire_topic_name_check(topic, true) != WIRE_TOPIC_OK ||
 	    !read_props(&reader, &draft.props)) {

@@ -232,7 +232,7 @@ make_session(struct session_loader *loader, size_t index)
 	struct load_client *name;
 	struct msg_client *client;
 	struct session *session;
-	int64_t asleep_ms;
+	int64_t left_ms, asleep_ms;
 	bool wins;
 
 	if (!session_record_session_decode(item->rec, &record)) {
@@ -254,9 +254,9 @@ make_session(struct session_loader *loader, size_t index)
 	session->persistent = !record.transient;
 	session->has_row = true;
 	session->ending = !wins;
-	asleep_ms = record.connected || loader->wall_ms < record.left_wall_ms
-			? 0
-			: loader->wall_ms - record.left_wall_ms;
+	/* A clock that was before 1970 says no more than "long ago". */
+	left_ms = record.left_wall_ms > 0 ? record.left_wall_ms : 0;
+	asleep_ms = record.connected || loader->wall_ms < left_ms ? 0 : loader->wall_ms - left_ms;
 	session_fall_asleep(session, -asleep_ms); /* table's start adds the time */
 	map_put(&loader->by_sid, session);
 	vec_push(

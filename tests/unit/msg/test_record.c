@@ -106,7 +106,9 @@ what_is_no_record_is_said_to_be_none(void **state)
 	memory[2] &= 0x7f;
 	memory[11] |= 0x80; /* born before 1970 */
 	assert_int_equal(decode("a/b", rec, WALL, &back), MSG_RECORD_DAMAGED);
-	memory[11] &= 0x7f;
+	memory[11] = 0x7f; /* so late that an expiry cannot be told */
+	assert_int_equal(decode("a/b", rec, WALL, &back), MSG_RECORD_DAMAGED);
+	memory[11] = 0;
 	memory[0] = 0;
 	assert_int_equal(decode("a/b", rec, WALL, &back), MSG_RECORD_DAMAGED);
 	memory[0] = 2;

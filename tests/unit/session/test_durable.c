@@ -402,6 +402,34 @@ a_session_that_expired_while_the_broker_was_down_ends(void **state)
 	tear_down(&bench);
 }
 
+/* Whatever a file says of the time at which it left. */
+static void
+a_session_that_left_before_all_times_has_expired(void **state)
+{
+	static const int64_t times[] = {INT64_MIN, INT64_MIN + 1, -1, 0};
+	struct session_record_session record = {.client = {.version = 5}, .expiry_s = 10};
+	struct bench bench = {0};
+	struct buf rec;
+
+	(void)state;
+	set_up(&bench);
+	buf_init(&rec, SIZE_MAX);
+	for (unsigned i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		record.left_wall_ms = times[i];
+		buf_clear(&rec);
+		session_record_session_encode(&record, &rec);
+		write_row(&bench, &(struct store_op){.kind = STORE_SESSION_PUT,
+				      .sid = 5000,
+				      .key = bytes_of("long gone"),
+				      .rec = buf_bytes(&rec)});
+		assert_int_equal(on_disk(&bench).sessions, 2);
+		crash(&bench);
+		assert_int_equal(on_disk(&bench).sessions, 1);
+	}
+	buf_fini(&rec);
+	tear_down(&bench);
+}
+
 static void
 of_equal_client_ids_the_larger_sid_wins(void **state)
 {
@@ -799,6 +827,7 @@ main(void)
 	    cmocka_unit_test(a_crash_counts_as_the_end_of_connections),
 	    cmocka_unit_test(a_transient_session_fires_its_will_at_the_next_start_and_ends),
 	    cmocka_unit_test(a_session_that_expired_while_the_broker_was_down_ends),
+	    cmocka_unit_test(a_session_that_left_before_all_times_has_expired),
 	    cmocka_unit_test(of_equal_client_ids_the_larger_sid_wins),
 	    cmocka_unit_test(orphans_are_deleted_but_a_groups_rows_move),
 	    cmocka_unit_test(a_replay_begins_anew_after_a_crash),
