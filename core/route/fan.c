@@ -36,11 +36,17 @@ on_group(void *arg, const struct topic_group *group)
 static const struct topic_match_ops match_ops = {.subscribers = on_subscribers, .group = on_group};
 
 void
+route_tree_match(struct route_desk *desk, struct bytes topic)
+{
+	topic_tree_match(desk->house->sessions->tree, topic, &match_ops, desk);
+}
+
+void
 route_match(struct route_desk *desk, struct bytes topic)
 {
 	desk->runs.count = 0;
 	desk->groups.count = 0;
-	topic_tree_match(desk->house->sessions->tree, topic, &match_ops, desk);
+	route_memo_match(desk, topic);
 }
 
 uint8_t

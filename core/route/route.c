@@ -51,6 +51,7 @@ route_house_free(struct route_house **house_at)
 		}
 		buf_fini(&desk->record);
 		buf_fini(&desk->marked);
+		route_memo_free(&desk->memo);
 		mem_free(&house->desks[i]);
 	}
 	if (house != NULL) {

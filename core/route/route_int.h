@@ -26,6 +26,7 @@ struct route_house {
 /* A batch of deliveries for one worker, on its way to become mail. */
 struct route_batch;
 struct route_hops;
+struct route_memo;
 
 /* Subscribers of one filter, or of a part of them, as the tree gives them. */
 struct route_run {
@@ -75,6 +76,7 @@ struct route_desk {
 	struct route_stamps stamps[WORKER_MAX];
 	uint32_t stamp;
 	struct buf record, marked;
+	struct route_memo *memo; /* NULL: nothing was published yet */
 
 	struct route_batch *batches[WORKER_MAX];
 	uint16_t touched[WORKER_MAX]; /* workers whose batch has an open entry */
@@ -105,9 +107,17 @@ struct route_fan {
 
 /* Matches: fills the desk's runs and groups. */
 void route_match(struct route_desk *desk, struct bytes topic);
+/* The same, from the tree. */
+void route_tree_match(struct route_desk *desk, struct bytes topic);
 
 /* The QoS of a delivery to this subscriber. */
 uint8_t route_qos_of(const struct topic_subscriber *subscriber, uint8_t qos);
+
+/* --- memo.c --- */
+
+/* What route_match does, from what is remembered or from the tree. */
+void route_memo_match(struct route_desk *desk, struct bytes topic);
+void route_memo_free(struct route_memo **memo);
 
 /* After route_match: would it write a row of QoS above 0? */
 bool route_writes_row(const struct route_desk *desk, uint8_t qos);

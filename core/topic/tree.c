@@ -197,6 +197,32 @@ has_members(const struct topic_node *node)
 
 /* --- changes --- */
 
+/*
+ * The version is odd from before the first thing that a reader may see of a change until after the
+ * last one: who has seen any of it, by an acquire, cannot read the old version any more.
+ */
+static void
+begin_change(struct topic_tree *tree)
+{
+	lock_take(&tree->lock);
+	(void)atomic_fetch_add_explicit(&tree->version, 1, memory_order_relaxed);
+}
+
+static void
+end_change(struct topic_tree *tree)
+{
+	(void)atomic_fetch_add_explicit(&tree->version, 1, memory_order_release);
+	lock_give(&tree->lock);
+}
+
+uint64_t
+topic_tree_version(const struct topic_tree *tree)
+{
+	uint64_t version = atomic_load_explicit(&tree->version, memory_order_acquire);
+
+	return (version & 1) == 0 ? version : TOPIC_TREE_CHANGING;
+}
+
 int
 topic_tree_add(struct topic_tree *tree, struct worker *worker, struct bytes filter,
     const struct topic_subscriber *subscriber)
@@ -205,7 +231,7 @@ topic_tree_add(struct topic_tree *tree, struct worker *worker, struct bytes filt
 	bool placed, was_filter;
 	int outcome = ERR_NOMEM;
 
-	lock_take(&tree->lock);
+	begin_change(tree);
 	node = make_path(tree, worker, filter, subscriber, &placed);
 	if (node != NULL) {
 		was_filter = !placed && has_members(node);
@@ -214,7 +240,7 @@ topic_tree_add(struct topic_tree *tree, struct worker *worker, struct bytes filt
 		add_to(&tree->subscriptions, outcome == 1);
 		topic_node_prune(tree, worker, node);
 	}
-	lock_give(&tree->lock);
+	end_change(tree);
 	return outcome;
 }
 
@@ -238,13 +264,13 @@ topic_tree_remove(struct topic_tree *tree, struct worker *worker, struct bytes f
 	struct topic_node *node;
 	bool removed;
 
-	lock_take(&tree->lock);
+	begin_change(tree);
 	node = find_path(tree, filter);
 	removed = node != NULL && topic_members_remove(tree, worker, node, &key);
 	if (removed) {
 		close_removal(tree, worker, node);
 	}
-	lock_give(&tree->lock);
+	end_change(tree);
 	return removed;
 }
 
@@ -258,7 +284,7 @@ topic_tree_share_add(struct topic_tree *tree, struct worker *worker, struct byte
 	bool placed, was_filter;
 	int outcome = ERR_NOMEM;
 
-	lock_take(&tree->lock);
+	begin_change(tree);
 	node = make_path(tree, worker, filter, NULL, &placed);
 	if (node != NULL) {
 		was_filter = has_members(node);
@@ -269,7 +295,7 @@ topic_tree_share_add(struct topic_tree *tree, struct worker *worker, struct byte
 		add_to(&tree->shared, outcome == 1);
 		topic_node_prune(tree, worker, node);
 	}
-	lock_give(&tree->lock);
+	end_change(tree);
 	return outcome;
 }
 
@@ -282,14 +308,14 @@ topic_tree_share_remove(struct topic_tree *tree, struct worker *worker, struct b
 	struct topic_node *node;
 	bool removed;
 
-	lock_take(&tree->lock);
+	begin_change(tree);
 	node = find_path(tree, filter);
 	removed = node != NULL && topic_share_remove(tree, worker, node, share_name, &key);
 	if (removed) {
 		add_to(&tree->shared, (uint64_t)-1);
 		close_removal(tree, worker, node);
 	}
-	lock_give(&tree->lock);
+	end_change(tree);
 	return removed;
 }
 

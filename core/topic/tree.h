@@ -66,6 +66,14 @@ struct topic_match_ops {
 void topic_tree_match(const struct topic_tree *tree, struct bytes topic,
     const struct topic_match_ops *ops, void *arg);
 
+/*
+ * A number that is another one after each change: what a worker matched while it was the same is
+ * what it would match now. Read it before the match. TOPIC_TREE_CHANGING: a change is being made,
+ * and what is matched now must not be remembered. Any worker.
+ */
+#define TOPIC_TREE_CHANGING UINT64_MAX
+uint64_t topic_tree_version(const struct topic_tree *tree);
+
 /* Is there any subscription whose filter begins with this first level ("$SYS")? Any worker. */
 bool topic_tree_has_level(const struct topic_tree *tree, struct bytes first_level);
 

@@ -77,7 +77,8 @@ struct topic_set {
 struct topic_tree {
 	/* For readers. */
 	struct topic_node *root;
-	struct hash_key key; /* drawn with the first filter */
+	_Atomic uint64_t version; /* odd: a change is being made */
+	struct hash_key key;      /* drawn with the first filter */
 	uint64_t hash_of_plus;
 	uint64_t hash_of_hash;
 	_Atomic(struct topic_table *) tables[TOPIC_TABLE_COUNT];
