@@ -342,6 +342,29 @@ def test_keep_alive(dial, remote, version, own, of_remote):
     wait_until(lambda: "does not answer" in near.log())
 
 
+@BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_remote_that_reads_nothing(run_broker, plugins, remote, version, qos):
+    """It is given up after `write_timeout`, though nothing is asked of it; the next connection gets what it has not
+    acknowledged, once and in order. Meanwhile others are served."""
+    near = run_broker(config(plugins, bridge(remote.port, OUT, version=TEXT[version], keep_alive="0s"),
+                             links={"up": {"limits": {"write_timeout": "1s", "max_inflight_messages": 1000}}}))
+    conn = remote.up()
+    speaker, other = near.connect(), near.connect()
+    other.subscribe(Filter("n/#", qos=1))
+    speaker.publish("o/1", "first", qos=qos)
+    assert conn.message(ack=False).payload == b"first"
+    for i in range(40):
+        speaker.publish("o/1", f"{i} ".ljust(500000, "x"), qos=qos)
+    speaker.publish("n/1", "here", qos=1)
+    assert other.message().payload == b"here"
+    conn = remote.up(present=1)
+    wait_until(lambda: "took nothing for too long" in near.log())
+    got = [conn.message(ack=False) for _ in range(41)]
+    assert [one.payload.split()[0] for one in got] == [b"first", *(b"%d" % i for i in range(40))]
+    assert len({one.packet_id for one in got}) == 41 and got[0].dup
+
+
 def test_it_pings_who_talks(dial, remote):
     """What comes from the remote is no reason to be silent."""
     near = dial(IN, keep_alive="1s")
