@@ -367,9 +367,11 @@ def test_a_remote_that_forgets(run_broker, plugins, relays):
     far.process.send_signal(19)     # SIGSTOP: what is sent is not answered
     for i in range(50):
         speaker.publish("o/x", str(i), qos=2)
+    relay.open = False
     far.crash()
     far.start()
     receiver = sub(far, Filter("o/#", qos=2))
+    relay.open = True       # not before: nobody would be there for what comes
     got = []
     wait_until(lambda: got.append(said(receiver)[1]) or got[-1] == b"49", what="the last message")
     assert [int(one) for one in got] == sorted({int(one) for one in got})
