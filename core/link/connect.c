@@ -15,6 +15,38 @@
 
 enum { SUBS_PER_PACKET = 100, PROPS_ROOM = 512, FIRST_ID = LINK_MOST_INFLIGHT + 1 };
 
+/* --- let in --- */
+
+static void
+forget(struct link *link)
+{
+	struct session *session = link_session_of(link);
+	size_t sent = 0, received = 0;
+
+	link->epoch++;
+	if (session == NULL) {
+		return;
+	}
+	session_forgotten(session, &sent, &received);
+	if (sent + received != 0) {
+		link_log(link, LOG_LEVEL_WARNING,
+		    "the remote has forgotten the session: %zu messages under way are sent "
+		    "again, of which some may come twice; %zu may come from it again",
+		    sent, received);
+	}
+}
+
+/* The remote is who it should be. */
+static void
+attach(struct link *link)
+{
+	if (!link->conn->has_session) {
+		forget(link);
+	}
+	link->state = LINK_ATTACHING;
+	link_open_session(link);
+}
+
 /* --- enhanced authentication --- */
 
 void
@@ -26,6 +58,7 @@ link_tell_auth(struct link *link, uint32_t step, struct bytes data)
 		link_lose(link, 0, WIRE_REASON_NOT_AUTHORIZED, "nobody authenticates for it");
 		return;
 	}
+	link->conn->is_asked = true;
 	entered = plugin_enter(link->self);
 	link->events.auth(plugin_inst(link->self), link->handle, link->user, step,
 	    (avocet_bytes){data.data, data.len});
@@ -55,9 +88,10 @@ send_auth(struct link *link, struct bytes data)
 void
 link_auth_replied(struct link *link, int32_t status, struct bytes data)
 {
-	if (link->conn == NULL || !link_is_remote(link)) {
+	if (link->conn == NULL || !link->conn->is_asked) {
 		return;
 	}
+	link->conn->is_asked = false;
 	if (status < 0) {
 		link_lose(link, WIRE_REASON_UNSPECIFIED_ERROR, WIRE_REASON_NOT_AUTHORIZED,
 		    link->state == LINK_PROVING ? "the remote is not who it should be"
@@ -65,11 +99,11 @@ link_auth_replied(struct link *link, int32_t status, struct bytes data)
 	} else if (link->state == LINK_GREETING) {
 		link_send_connect(link, data);
 	} else if (link->state == LINK_CONNECTING) {
+		peer_resume(&link->conn->peer, PEER_PAUSE_ROLE);
 		send_auth(link, data);
 	} else if (link->state == LINK_PROVING) {
-		link->state = LINK_ATTACHING;
 		peer_resume(&link->conn->peer, PEER_PAUSE_ROLE);
-		link_open_session(link);
+		attach(link);
 	}
 }
 
@@ -89,6 +123,9 @@ link_on_auth(struct link *link, const struct wire_disconnect *packet)
 		    "an AUTH that was not asked for"); /* [MQTT-4.12.0-6] */
 		return;
 	}
+	/* What comes behind it is read when the plugin has judged this: its answer is to one packet
+	 * and to no other. */
+	peer_pause(&link->conn->peer, PEER_PAUSE_ROLE);
 	link_tell_auth(link, AVOCET_LINK_AUTH_CONTINUE,
 	    wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA));
 }
@@ -223,25 +260,6 @@ obey(struct link *link, const struct wire_props *props)
 	}
 }
 
-static void
-forget(struct link *link)
-{
-	struct session *session = link_session_of(link);
-	size_t sent = 0, received = 0;
-
-	link->epoch++;
-	if (session == NULL) {
-		return;
-	}
-	session_forgotten(session, &sent, &received);
-	if (sent + received != 0) {
-		link_log(link, LOG_LEVEL_WARNING,
-		    "the remote has forgotten the session: %zu messages under way are sent "
-		    "again, of which some may come twice; %zu may come from it again",
-		    sent, received);
-	}
-}
-
 /* The remote may have a session where there is none here: it is wiped out by a connection with
  * Clean Start, which MQTT 5 can go on with. */
 static bool
@@ -290,9 +308,6 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 		return;
 	}
 	obey(link, &packet->props);
-	if (!conn->has_session) {
-		forget(link);
-	}
 	if (link->options->remote->method.len != 0) {
 		link->state = LINK_PROVING;
 		peer_pause(&conn->peer, PEER_PAUSE_ROLE);
@@ -300,8 +315,7 @@ link_on_connack(struct link *link, const struct wire_connack *packet)
 		    wire_props_bytes(&packet->props, WIRE_AUTHENTICATION_DATA));
 		return;
 	}
-	link->state = LINK_ATTACHING;
-	link_open_session(link);
+	attach(link);
 }
 
 /* --- what is wanted from there --- */

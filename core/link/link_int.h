@@ -112,6 +112,7 @@ struct link_conn {
 	uint16_t receive_max; /* of the remote */
 	uint8_t max_qos;
 	bool has_session; /* it had kept it */
+	bool is_asked;    /* the plugin is, about authentication */
 	bool no_retain;
 	bool was_clean; /* its CONNECT said Clean Start 1 */
 	bool was_private;

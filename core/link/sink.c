@@ -23,7 +23,10 @@ map_out(struct link *link, const struct session_delivery *delivery, avocet_link_
 	*map = (avocet_link_map){.struct_size = sizeof(*map),
 	    .qos = delivery->qos,
 	    .retain = (delivery->flags & SESSION_RETAIN) != 0,
-	    .age_s = (uint32_t)((context_current->mono_ms - msg->born_mono_ms) / 1000),
+	    /* What was sent before is under way, and must come through. */
+	    .age_s = (delivery->flags & SESSION_DUP) != 0
+			 ? 0
+			 : (uint32_t)((context_current->mono_ms - msg->born_mono_ms) / 1000),
 	    .topic = {(const char *)topic.data, topic.len},
 	    .payload = {payload.data, payload.len},
 	    .room_size = ROOM_SIZE};

@@ -1588,6 +1588,37 @@ def test_a_remote_that_is_not_who_it_says(dial, remote, what):
     steps(remote)
 
 
+def until_closed(conn):
+    """What comes until the end, without the AUTHs and the DISCONNECT."""
+    kinds = []
+    try:
+        while True:
+            kinds.append(conn.recv().kind)
+    except Closed:
+        return [kind for kind in kinds if kind not in ("AUTH", "DISCONNECT")]
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_a_remote_that_is_let_in_before_it_has_proven_anything(dial, remote, present):
+    """CONNACK in one piece with its first AUTH: the answer to that is not one to the proof. It gets no message, and
+    nothing here is forgotten because it says so."""
+    near = dial(OUT, IN, **SCRAM)
+    conn, proof = steps(remote)
+    conn.accept(**METHOD, authentication_data=proof)
+    conn.subscribed()
+    near.connect().publish("o/1", "private", qos=2)
+    conn.wait("PUBLISH", payload="private")
+    conn.reset()
+    conn = remote.connected()
+    server = Server(conn.greeting.props["authentication_data"])
+    conn.send(Packet("AUTH", reason=0x18, props={**METHOD, "authentication_data": server.first.encode()}),
+              conn.connack_packet(present, **METHOD, authentication_data=b"v=nonsense"))
+    assert until_closed(conn) == []
+    conn, proof = steps(remote)
+    conn.accept(1, **METHOD, authentication_data=proof)
+    assert conn.wait("PUBLISH", payload="private").dup == 1
+
+
 @pytest.mark.parametrize("reason, props", [
     (0x18, {"authentication_method": "SCRAM-SHA-512", "authentication_data": b"x"}), (0x18, {}),
     (0x00, METHOD), (0x19, METHOD), (0x18, {**METHOD, "authentication_data": b"nonsense"}), (0x18, METHOD)])
