@@ -43,8 +43,7 @@ struct dial {
 	dial_fn *fn;
 	void *arg;
 	struct watch watch;
-	struct timer
-	    timer; /* of the look-up, then of each address; also the way out of dial_start */
+	struct timer timer; /* the way out of dial_start; then of the look-up, and each address */
 	struct lookup *lookup;
 	int64_t end_ms;
 	int count, at; /* addresses, and the one that is tried */

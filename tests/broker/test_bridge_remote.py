@@ -8,6 +8,7 @@ refuses what no client may send (tests/lib/remote.py).
 import base64
 import hashlib
 import hmac
+import socket
 import time
 
 import pytest
@@ -248,6 +249,25 @@ def test_back_off(dial, remote, version):
         remote.connected().refuse(0x88 if version == 5 else 3)
     remote.connected()
     assert time.monotonic() - begin >= 0.2 + 0.4 + 0.4 - 0.01
+
+
+def test_connect_timeout_counts_once(run_broker, plugins):
+    """Reaching the remote and its CONNACK have one time together. SYN is sent again after a second."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        waiting = [socket.create_connection(address)]       # as many as may
+        near = run_broker(config(plugins, bridge(address[1], OUT, connect_timeout="2s")))
+        time.sleep(0.5)
+        server.accept()[0].close()
+        conn, _ = server.accept()
+        begin = time.monotonic()
+        conn.settimeout(5)
+        while conn.recv(1000):
+            pass
+        assert time.monotonic() - begin < 1.5
+        assert near.log().count("the remote did not answer in time") == 1
+        conn.close()
+        waiting[0].close()
 
 
 CONNACK_HEAD = b"\0\0"
