@@ -48,6 +48,20 @@ on_ready(void *inst, avocet_link_h link, void *user)
 	}
 }
 
+/* Of the remote's words no byte may mean something to a terminal. */
+static void
+set_text(struct bridge_line *line, avocet_str text)
+{
+	size_t len = text.n < sizeof(line->text) ? text.n : sizeof(line->text) - 1;
+
+	(void)pthread_mutex_lock(&line->lock);
+	for (size_t i = 0; i < len; i++) {
+		line->text[i] = text.p[i] >= ' ' && text.p[i] <= '~' ? text.p[i] : '?';
+	}
+	line->text[len] = '\0';
+	(void)pthread_mutex_unlock(&line->lock);
+}
+
 static void
 on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str text)
 {
@@ -61,9 +75,7 @@ on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str 
 	}
 	bridge_login_free(line->login);
 	line->login = NULL;
-	(void)pthread_mutex_lock(&line->lock);
-	(void)snprintf(line->text, sizeof(line->text), "%.*s", (int)text.n, text.p);
-	(void)pthread_mutex_unlock(&line->lock);
+	set_text(line, text);
 }
 
 static int32_t
@@ -145,12 +157,6 @@ static const avocet_link_events events = {
 
 /* --- opening: main --- */
 
-static avocet_str
-str_of(const char *text)
-{
-	return avocet_str_of(text);
-}
-
 static avocet_link_sub *
 make_subs(const struct bridge_config *config, enum bridge_direction except, size_t *count_out)
 {
@@ -164,7 +170,7 @@ make_subs(const struct bridge_config *config, enum bridge_direction except, size
 			continue;
 		}
 		subs[(*count_out)++] = (avocet_link_sub){
-		    .filter = str_of(except == BRIDGE_IN ? rule->local : rule->remote),
+		    .filter = avocet_str_of(except == BRIDGE_IN ? rule->local : rule->remote),
 		    .qos = rule->qos,
 		    .options = AVOCET_SUB_NO_LOCAL | AVOCET_SUB_RETAIN_AS_PUBLISHED |
 			       AVOCET_SUB_RETAIN_IF_NEW};
@@ -193,13 +199,13 @@ set_notifications(const struct bridge *instance, const struct bridge_config *con
 	}
 	(void)snprintf(opening->state_topic, sizeof(opening->state_topic),
 	    "$SYS/broker/connection/%.100s/state", instance->name);
-	opening->remote.state_topic = str_of(opening->state_topic);
+	opening->remote.state_topic = avocet_str_of(opening->state_topic);
 	if (!config->notifies_remote) {
 		return;
 	}
 	topic = topic != NULL ? topic : opening->state_topic;
 	opening->will = (avocet_publish){AVOCET_SIZED(avocet_publish), .flags = AVOCET_MSG_RETAIN,
-	    .topic = str_of(topic), .payload = {(const uint8_t *)"0", 1}, .qos = 1};
+	    .topic = avocet_str_of(topic), .payload = {(const uint8_t *)"0", 1}, .qos = 1};
 	opening->birth = opening->will;
 	opening->birth.payload.p = (const uint8_t *)"1";
 	opening->remote.will = &opening->will;
@@ -214,11 +220,11 @@ set_remote(struct bridge *instance, const struct bridge_config *config,
 
 	*remote = (avocet_link_remote){AVOCET_SIZED(avocet_link_remote), .flags = config->flags,
 	    .addresses = opening->addresses, .n_addresses = config->n_addresses,
-	    .path = str_of(config->path), .cafile = str_of(config->cafile),
-	    .certfile = str_of(config->certfile), .keyfile = str_of(config->keyfile),
-	    .crlfile = str_of(config->crlfile), .ciphers = str_of(config->ciphers),
-	    .ciphersuites = str_of(config->ciphersuites),
-	    .server_name = str_of(config->server_name), .version = config->version,
+	    .path = avocet_str_of(config->path), .cafile = avocet_str_of(config->cafile),
+	    .certfile = avocet_str_of(config->certfile), .keyfile = avocet_str_of(config->keyfile),
+	    .crlfile = avocet_str_of(config->crlfile), .ciphers = avocet_str_of(config->ciphers),
+	    .ciphersuites = avocet_str_of(config->ciphersuites),
+	    .server_name = avocet_str_of(config->server_name), .version = config->version,
 	    .keep_alive_s = config->keep_alive_s, .session_expiry_s = config->session_expiry_s,
 	    .receive_max = config->receive_max, .max_packet_size = config->max_packet_size,
 	    .topic_alias_max = config->topic_alias_max,
@@ -237,11 +243,11 @@ set_remote(struct bridge *instance, const struct bridge_config *config,
 		(void)snprintf(opening->client_id, sizeof(opening->client_id), "%.240s-%u",
 		    config->client_id, line->at);
 	}
-	remote->client_id = str_of(opening->client_id);
+	remote->client_id = avocet_str_of(opening->client_id);
 	if (config->mechanism != NULL) {
-		remote->method = str_of(config->mechanism);
+		remote->method = avocet_str_of(config->mechanism);
 	} else if (config->username != NULL) {
-		remote->username = str_of(config->username);
+		remote->username = avocet_str_of(config->username);
 	}
 	if (config->mechanism == NULL && config->password != NULL) {
 		remote->password =
@@ -265,10 +271,10 @@ begin_opening(struct bridge *instance, const struct bridge_config *config,
 		return false;
 	}
 	for (size_t i = 0; i < config->n_addresses; i++) {
-		opening->addresses[i] = str_of(config->addresses[i]);
+		opening->addresses[i] = avocet_str_of(config->addresses[i]);
 	}
 	for (size_t i = 0; i < instance->n_old_filters; i++) {
-		opening->unsubs[i] = str_of(instance->old_filters[i]);
+		opening->unsubs[i] = avocet_str_of(instance->old_filters[i]);
 	}
 	set_remote(instance, config, line, opening);
 	opening->remote.n_subs = line->at == 0 ? there : 0;
@@ -278,9 +284,9 @@ begin_opening(struct bridge *instance, const struct bridge_config *config,
 	}
 	(void)snprintf(opening->name, sizeof(opening->name), "%u", line->at);
 	opening->opts =
-	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = str_of(opening->name),
-		.username = str_of(config->local_username), .subs = opening->here, .n_subs = here,
-		.sub_size = sizeof(*opening->here), .remote = &opening->remote,
+	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = avocet_str_of(opening->name),
+		.username = avocet_str_of(config->local_username), .subs = opening->here,
+		.n_subs = here, .sub_size = sizeof(*opening->here), .remote = &opening->remote,
 		.session_expiry_s = UINT32_MAX, .part = config->connections > 1 ? line->at : 0,
 		.parts = config->connections > 1 ? config->connections : 0,
 		.worker = AVOCET_ANY_WORKER};
