@@ -374,11 +374,9 @@ static int32_t
 create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error *err)
 {
 	struct bridge *instance = calloc(1, sizeof(*instance));
-	const char *why = bridge_login_init();
 
-	if (instance == NULL || why != NULL) {
-		(void)snprintf(err->text, sizeof(err->text), "%s", why != NULL ? why : "no memory");
-		free(instance);
+	if (instance == NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "no memory");
 		return AVOCET_E_NOMEM;
 	}
 	instance->host = host;
@@ -430,7 +428,13 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 	struct bridge *instance = inst;
 	struct bridge_config *config =
 	    bridge_config_read(instance->conf, conf, instance->name, err);
+	const char *why = config != NULL && config->mechanism != NULL ? bridge_login_init() : NULL;
 
+	if (why != NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "SASL: %s", why);
+		bridge_config_unref(config);
+		config = NULL;
+	}
 	*next_out = config;
 	return config != NULL ? AVOCET_OK : AVOCET_E_CONFIG;
 }

@@ -103,7 +103,7 @@ int32_t bridge_map_in(const struct bridge_config *config, avocet_link_map *map);
 
 /* --- login.c --- */
 struct bridge_login;
-/* Once per process, before the first; NULL or a sentence. Main. */
+/* Before the first, any number of times; NULL or a sentence. Main. */
 const char *bridge_login_init(void);
 struct bridge_login *bridge_login_new(
     const char *mechanism, const char *username, const char *password, char *why, size_t why_size);
