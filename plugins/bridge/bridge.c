@@ -166,7 +166,8 @@ make_subs(const struct bridge_config *config, enum bridge_direction except, size
 	for (size_t i = 0; subs != NULL && i < config->n_rules; i++) {
 		const struct bridge_rule *rule = &config->rules[i];
 
-		if (rule->direction == except) {
+		if (rule->direction == except ||
+		    (except == BRIDGE_IN ? rule->is_again_here : rule->is_again_there)) {
 			continue;
 		}
 		subs[(*count_out)++] = (avocet_link_sub){
@@ -302,7 +303,7 @@ end_opening(struct opening *opening)
 	free(opening->unsubs);
 }
 
-/* AVOCET_OK, or what open() said, with a sentence. */
+/* AVOCET_OK, or what open() said, with a sentence: it is tried again at the next reload. */
 static int32_t
 open_line(struct bridge_line *line, avocet_error *err)
 {
@@ -320,6 +321,9 @@ open_line(struct bridge_line *line, avocet_error *err)
 	}
 	end_opening(&opening);
 	line->is_open = status == AVOCET_OK;
+	if (!line->is_open) {
+		set_text(line, avocet_str_of(err->text));
+	}
 	return status;
 }
 
@@ -363,6 +367,20 @@ open_all(struct bridge *instance, avocet_error *err)
 			(void)instance->links->close(instance->self, line->link, 0);
 		} else if (line->wants_open && good) {
 			good = open_line(line, err) == AVOCET_OK;
+		}
+	}
+	return good;
+}
+
+/* Nothing has changed; but what could not be opened may be possible now. */
+static bool
+open_missing(struct bridge *instance, avocet_error *err)
+{
+	bool good = true;
+
+	for (uint32_t i = 0; i < instance->config->connections && good; i++) {
+		if (!instance->lines[i].is_open) {
+			good = open_line(&instance->lines[i], err) == AVOCET_OK;
 		}
 	}
 	return good;
@@ -451,23 +469,36 @@ is_wanted(const struct bridge_config *config, const char *filter)
 	return false;
 }
 
-/* What the remote has to be told that it is not wanted any more. */
+/* What the remote has to be told that it is not wanted any more: also what was so before, since
+ * perhaps it was away. */
 static void
 note_old_filters(struct bridge *instance, const struct bridge_config *old)
 {
-	forget_old_filters(instance);
-	instance->old_filters = calloc(old->n_rules + 1, sizeof(*instance->old_filters));
-	for (size_t i = 0; instance->old_filters != NULL && i < old->n_rules; i++) {
-		const struct bridge_rule *rule = &old->rules[i];
+	size_t kept = 0;
+	char **filters = realloc(
+	    instance->old_filters, (instance->n_old_filters + old->n_rules + 1) * sizeof(*filters));
 
-		if (rule->direction != BRIDGE_OUT && !is_wanted(instance->config, rule->remote)) {
-			char *filter = strdup(rule->remote);
-
-			if (filter != NULL) {
-				instance->old_filters[instance->n_old_filters++] = filter;
-			}
+	if (filters == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < instance->n_old_filters; i++) {
+		if (is_wanted(instance->config, filters[i])) {
+			free(filters[i]);
+		} else {
+			filters[kept++] = filters[i];
 		}
 	}
+	for (size_t i = 0; i < old->n_rules; i++) {
+		const struct bridge_rule *rule = &old->rules[i];
+
+		if (rule->direction != BRIDGE_OUT && !rule->is_again_there &&
+		    !is_wanted(instance->config, rule->remote)) {
+			filters[kept] = strdup(rule->remote);
+			kept += filters[kept] != NULL;
+		}
+	}
+	instance->old_filters = filters;
+	instance->n_old_filters = kept;
 }
 
 static void
@@ -476,15 +507,18 @@ commit(void *inst, void *next, void **old_out)
 	struct bridge *instance = inst;
 	struct bridge_config *old = instance->config;
 	avocet_error error = {0};
+	bool is_same;
 
 	instance->config = next;
 	*old_out = old;
-	if (old == NULL || !instance->has_started ||
-	    strcmp(old->text, instance->config->text) == 0) {
+	if (old == NULL || !instance->has_started) {
 		return;
 	}
-	note_old_filters(instance, old);
-	if (!open_all(instance, &error)) {
+	is_same = bridge_config_equals(old, instance->config);
+	if (!is_same) {
+		note_old_filters(instance, old);
+	}
+	if (!(is_same ? open_missing(instance, &error) : open_all(instance, &error))) {
 		say(instance, AVOCET_LOG_ERROR, error.text);
 	}
 }

@@ -783,16 +783,16 @@ def _wait_said(client, payload):
     wait_until(lambda: said(client)[1] == payload, what=f"{payload}")
 
 
-def _reload(broker, instances, plugins, **more):
+def _reload(broker, instances, plugins, until="the configuration was loaded again", **more):
     """Writes another configuration with the same ports and loads it."""
     listeners = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in broker.ports.items()]
     made = config(plugins, *instances, listeners=listeners, **more)
     made["broker"].update({"workers": 2, "data_dir": str(broker.folder), "sys_interval": "1s",
                            "control": str(broker.run / "control.sock")})
     broker.config_file.write_text(yaml_text(made))
-    before = broker.log().count("the configuration was loaded again")
+    before = broker.log().count(until)
     broker.process.send_signal(1)
-    wait_until(lambda: broker.log().count("the configuration was loaded again") > before, what="the reload")
+    wait_until(lambda: broker.log().count(until) > before, what="the reload")
 
 
 def test_reload(run_broker, plugins):
