@@ -163,7 +163,8 @@ typedef struct avocet_link_opts {
 	 * NULL: none. */
 	const avocet_publish *will;
 	uintptr_t reserved2;
-	/* How long the session outlives the link; UINT32_MAX: for ever. */
+	/* How long the session outlives the link, a remote one its connection: it counts from the
+	 * loss of that. UINT32_MAX: for ever. */
 	uint32_t session_expiry_s;
 	uint32_t receive_max; /* Local: QoS 1 and 2 that are not acknowledged; 0: as limits say. */
 	/* parts > 1: of the messages whose topics fall into as many parts, the link gets this one,
