@@ -109,8 +109,10 @@ const char *bridge_address_read(
 /* --- check.c --- */
 bool bridge_topic_is_good(const char *topic);
 bool bridge_filter_is_good(const char *filter);
-/* A file of TLS: what tells whether it has changed is written to `state`. False with a sentence. */
-bool bridge_file_state(const char *path, FILE *state, char *why, size_t why_size);
+/* A file of TLS, in which a line of PEM must have this label: what tells whether it has changed is
+ * written to `state`. False with a sentence. */
+bool bridge_file_state(
+    const char *path, const char *label, FILE *state, char *why, size_t why_size);
 
 /* --- map.c --- */
 /* Does a filter match a topic? As MQTT has it; both are well formed. */

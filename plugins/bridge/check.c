@@ -69,19 +69,19 @@ bridge_filter_is_good(const char *filter)
 /* --- files --- */
 
 static bool
-has_pem(int fd)
+has_label(int fd, const char *label)
 {
-	static const char begin[] = "-----BEGIN ";
-	char text[PEM_WINDOW];
+	char text[PEM_WINDOW], line_end[32];
 	ssize_t len = read(fd, text, sizeof(text));
-	bool has = len > 0 && memmem(text, (size_t)len, begin, sizeof(begin) - 1) != NULL;
+	int end_len = snprintf(line_end, sizeof(line_end), "%s-----", label);
+	bool has = len > 0 && memmem(text, (size_t)len, line_end, (size_t)end_len) != NULL;
 
 	explicit_bzero(text, sizeof(text)); /* it may be a key */
 	return has;
 }
 
 bool
-bridge_file_state(const char *path, FILE *state, char *why, size_t why_size)
+bridge_file_state(const char *path, const char *label, FILE *state, char *why, size_t why_size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	struct stat stat = {0};
@@ -93,8 +93,8 @@ bridge_file_state(const char *path, FILE *state, char *why, size_t why_size)
 		    strerror_r(errno, reason, sizeof(reason)));
 	} else if (!S_ISREG(stat.st_mode)) {
 		(void)snprintf(why, why_size, "%.200s is no file", path);
-	} else if (!has_pem(fd)) {
-		(void)snprintf(why, why_size, "%.200s holds nothing in PEM form", path);
+	} else if (!has_label(fd, label)) {
+		(void)snprintf(why, why_size, "%.200s holds no %s in PEM form", path, label);
 	} else {
 		is_good = true;
 	}

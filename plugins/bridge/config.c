@@ -358,12 +358,16 @@ static void
 note_files(struct reader *reader)
 {
 	const struct bridge_config *config = reader->config;
-	const char *files[] = {config->cafile, config->certfile, config->keyfile, config->crlfile};
+	const struct {
+		const char *path, *label;
+	} files[] = {{config->cafile, "CERTIFICATE"}, {config->certfile, "CERTIFICATE"},
+	    {config->keyfile != NULL ? config->keyfile : config->certfile, "PRIVATE KEY"},
+	    {config->crlfile, "CRL"}};
 	char why[300];
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
-		if (files[i] != NULL &&
-		    !bridge_file_state(files[i], reader->text, why, sizeof(why))) {
+		if (files[i].path != NULL && !bridge_file_state(files[i].path, files[i].label,
+						 reader->text, why, sizeof(why))) {
 			fail(reader, "remote.tls: %s", why);
 		}
 	}

@@ -380,7 +380,7 @@ files_of_tls_are_part_of_it(void **state)
 	begin();
 	set("remote.address[0]", "mqtts://far.example", 0);
 	set("remote.tls.cafile", path, 0);
-	assert_refused("holds nothing in PEM form");
+	assert_refused("holds no CERTIFICATE in PEM form");
 	write_file(path, "-----BEGIN CERTIFICATE-----\n");
 	one = get();
 	same = get();
@@ -395,6 +395,49 @@ files_of_tls_are_part_of_it(void **state)
 	assert_refused("cannot read");
 	set("remote.tls.cafile", "/tmp", 0);
 	assert_refused("is no file");
+}
+
+static void
+write_file_of(const char *path, const char *label)
+{
+	char text[64];
+
+	(void)snprintf(text, sizeof(text), "-----BEGIN %s-----\n", label);
+	write_file(path, text);
+}
+
+/* A key in place of a certificate, and the other way round. */
+static void
+files_of_tls_are_what_they_should_be(void **state)
+{
+	static const struct {
+		const char *item, *good, *wrong;
+	} cases[] = {{"remote.tls.cafile", "TRUSTED CERTIFICATE", "X509 CRL"},
+	    {"remote.tls.certfile", "CERTIFICATE", "EC PRIVATE KEY"},
+	    {"remote.tls.keyfile", "EC PRIVATE KEY", "CERTIFICATE"},
+	    {"remote.tls.crlfile", "X509 CRL", "CERTIFICATE"}};
+	char paths[4][32];
+
+	(void)state;
+	begin();
+	set("remote.address[0]", "mqtts://far.example", 0);
+	for (size_t i = 0; i < 4; i++) {
+		(void)snprintf(paths[i], sizeof(paths[i]), "/tmp/avocet-bridge-XXXXXX");
+		close(mkstemp(paths[i]));
+		write_file_of(paths[i], cases[i].good);
+		set(cases[i].item, paths[i], 0);
+	}
+	bridge_config_unref(get());
+	for (size_t i = 0; i < 4; i++) {
+		write_file_of(paths[i], cases[i].wrong);
+		assert_refused(paths[i]);
+		write_file_of(paths[i], cases[i].good);
+	}
+	set("remote.tls.keyfile", NULL, 0);
+	assert_refused("holds no PRIVATE KEY in PEM form"); /* it should be in the certfile */
+	for (size_t i = 0; i < 4; i++) {
+		assert_int_equal(unlink(paths[i]), 0);
+	}
 }
 
 static void
@@ -431,6 +474,7 @@ main(void)
 	    cmocka_unit_test(a_password_without_a_user_needs_version_5),
 	    cmocka_unit_test(another_password_is_a_change_and_is_kept_apart),
 	    cmocka_unit_test(files_of_tls_are_part_of_it),
+	    cmocka_unit_test(files_of_tls_are_what_they_should_be),
 	    cmocka_unit_test(of_the_same_filter_the_first_decides),
 	};
 

@@ -18,7 +18,7 @@
 #include "transport/dial.h"
 #include "unit/transport/script.h"
 
-enum { TIMEOUT_MS = 600, MOST_FILLERS = 8, CONNECT_MS = 50 };
+enum { TIMEOUT_MS = 1000, MOST_FILLERS = 8, CONNECT_MS = 50 };
 
 /* 127.0.0.1 accepts nothing, 127.0.0.2 does, and at 127.0.0.3 there is nobody. */
 static int deaf = -1, open_one = -1, fillers[MOST_FILLERS], filler_count;
