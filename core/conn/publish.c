@@ -79,8 +79,11 @@ check_limits(struct conn *conn, const struct wire_publish *packet)
 static uint8_t
 judge_topic(const struct conn *conn, struct bytes topic)
 {
+	size_t most = (size_t)conn_limits_of(conn)->max_topic_levels;
+
+	/* There is at most one level more than bytes. */
 	if (topic.len > WIRE_MAX_STRING ||
-	    (wire_topic_level_count(topic) > (size_t)conn_limits_of(conn)->max_topic_levels)) {
+	    (topic.len >= most && wire_topic_level_count(topic) > most)) {
 		return WIRE_REASON_TOPIC_NAME_INVALID;
 	}
 	if (topic.data[0] != '$') {

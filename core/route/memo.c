@@ -46,13 +46,19 @@ hash_topic(struct bytes topic)
 	size_t at = 0;
 	uint64_t word;
 
-	for (; at + sizeof(word) <= topic.len; at += sizeof(word)) {
+	for (; at + sizeof(word) < topic.len; at += sizeof(word)) {
 		memcpy(&word, topic.data + at, sizeof(word));
 		hash = (hash ^ word) * 0x9e3779b97f4a7c15;
 		hash ^= hash >> 32;
 	}
-	for (; at < topic.len; at++) {
-		hash = (hash ^ topic.data[at]) * 0x9e3779b97f4a7c15;
+	if (topic.len >= sizeof(word)) {
+		/* It may overlap the one before. */
+		memcpy(&word, topic.data + topic.len - sizeof(word), sizeof(word));
+		hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+	} else {
+		for (; at < topic.len; at++) {
+			hash = (hash ^ topic.data[at]) * 0x9e3779b97f4a7c15;
+		}
 	}
 	return hash ^ hash >> 29;
 }

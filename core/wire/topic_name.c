@@ -207,15 +207,29 @@ wire_topic_next_level(struct wire_topic_levels *levels, struct bytes *level_out)
 	return true;
 }
 
+static inline size_t
+slashes_of_word(uint64_t word)
+{
+	const uint64_t ones = 0x0101010101010101;
+	uint64_t x = word ^ ones * '/';
+	/* The high bit of each byte that is 0: nothing is carried from one byte into the next. */
+	uint64_t zeros = ~(((x & 0x7f * ones) + 0x7f * ones) | x | 0x7f * ones);
+
+	return (size_t)((zeros >> 7) * ones >> 56);
+}
+
 size_t
 wire_topic_level_count(struct bytes topic)
 {
-	struct wire_topic_levels levels = wire_topic_levels_of(topic);
-	struct bytes level;
-	size_t count = 0;
+	const uint8_t *p = topic.data;
+	const uint8_t *end = p + topic.len;
+	size_t count = 1;
 
-	while (wire_topic_next_level(&levels, &level)) {
-		count++;
+	for (; end - p >= 8; p += 8) {
+		count += slashes_of_word(utf8_word_at(p));
+	}
+	for (; p != end; p++) {
+		count += *p == '/';
 	}
 	return count;
 }
