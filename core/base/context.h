@@ -12,11 +12,13 @@
 
 struct counter_set;
 struct log_ring;
+struct spare_set;
 struct worker;
 
 struct context {
 	struct log_ring *log;         /* borrowed; the thread is its only writer */
 	struct counter_set *counters; /* borrowed; the thread is its only writer */
+	struct spare_set *spares;     /* borrowed; the thread's own; NULL: none */
 	struct worker *worker;        /* whose it is; NULL: nobody's */
 	int64_t mono_ms;              /* the turn's time, monotonic */
 	int64_t wall_ms;              /* the turn's time, UNIX */

@@ -80,6 +80,7 @@ loop_add_worker(struct loop *loop, const char *name)
 	mail_desk_init(worker);
 	worker->context.log = log_ring_new(log_size, options->log_level, on_log_wake, worker);
 	worker->context.counters = &worker->counters;
+	worker->context.spares = &worker->spares;
 	worker->context.worker = worker;
 	loop_native_time(loop, &worker->context.mono_ms, &worker->context.wall_ms);
 	worker->wheel = mem_alloc(sizeof(*worker->wheel));
@@ -101,6 +102,7 @@ free_worker(struct worker *worker)
 	vec_fini(&worker->on_start.list);
 	vec_fini(&worker->on_stop.list);
 	vec_fini(&worker->epoch.items);
+	spare_set_fini(&worker->spares);
 	mem_free(&worker->wheel);
 	mem_free(&worker->scratch);
 	log_ring_free(&worker->context.log);

@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/rand.h"
+#include "base/spare.h"
 #include "base/vec.h"
 #include "loop/epoch.h"
 #include "loop/mailbox.h"
@@ -193,6 +194,7 @@ struct worker {
 	struct mailbox mailbox;
 	struct epoch_view epoch;
 	struct counter_set counters;
+	struct spare_set spares;
 };
 
 struct loop {

@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/spare.h"
 #include "wire/props.h"
 
 /* Memory of a replaced value. */
@@ -164,6 +165,15 @@ set_fields(struct msg *msg, const struct msg_draft *draft)
 	msg->flags = draft->flags;
 }
 
+static uint8_t *
+put(uint8_t *at, struct bytes bytes)
+{
+	if (bytes.len != 0) {
+		memcpy(at, bytes.data, bytes.len);
+	}
+	return at + bytes.len;
+}
+
 /*
  * Room is taken for the properties as they came; the few bytes of those that are dropped stay
  * unused at the end, which is cheaper than walking over them twice.
@@ -173,9 +183,8 @@ pack(const struct msg_draft *draft)
 {
 	size_t room = 2 + draft->topic.len + draft->props.len + draft->payload.len +
 		      draft->client_id.len + draft->username.len;
-	struct wire_writer writer;
 	struct msg *msg;
-	size_t props_at;
+	uint8_t *at;
 
 	if (err_impossible(draft->topic.len > WIRE_MAX_STRING ||
 			   draft->payload.len > WIRE_MAX_REMAINING_LENGTH ||
@@ -183,7 +192,7 @@ pack(const struct msg_draft *draft)
 			   draft->username.len > WIRE_MAX_STRING)) {
 		return NULL;
 	}
-	msg = mem_try_alloc(msg_size_for(room));
+	msg = spare_alloc(msg_size_for(room));
 	if (msg == NULL) {
 		return NULL;
 	}
@@ -192,14 +201,20 @@ pack(const struct msg_draft *draft)
 	    .client_id_len = (uint16_t)draft->client_id.len,
 	    .username_len = (uint16_t)draft->username.len};
 	ref_init(&msg->ref);
-	writer = wire_writer_of(msg->data, room);
-	wire_write_prefixed(&writer, draft->topic);
-	props_at = writer.len;
-	write_props(&writer, draft->props);
-	msg->props_len = (uint32_t)(writer.len - props_at);
-	wire_write_bytes(&writer, draft->payload);
-	wire_write_bytes(&writer, draft->client_id);
-	wire_write_bytes(&writer, draft->username);
+	at = msg->data;
+	*at++ = (uint8_t)(draft->topic.len >> 8);
+	*at++ = (uint8_t)draft->topic.len;
+	at = put(at, draft->topic);
+	if (draft->props.len != 0) {
+		struct wire_writer writer = wire_writer_of(at, draft->props.len);
+
+		write_props(&writer, draft->props);
+		msg->props_len = (uint32_t)writer.len;
+		at += writer.len;
+	}
+	at = put(at, draft->payload);
+	at = put(at, draft->client_id);
+	(void)put(at, draft->username);
 	return msg;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "msg/msg.h"
 
-#include "base/mem.h"
+#include "base/spare.h"
 
 size_t
 msg_size(const struct msg *msg)
@@ -14,7 +14,7 @@ void
 msg_unref(struct msg **msg)
 {
 	if (*msg != NULL && ref_put(&(*msg)->ref)) {
-		mem_free(msg);
+		spare_free(*msg, msg_size(*msg));
 	}
 	*msg = NULL;
 }
