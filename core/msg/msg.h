@@ -79,16 +79,6 @@ msg_username(const struct msg *msg)
 	return (struct bytes){client_id.data + client_id.len, msg->username_len};
 }
 
-/* The body of an MQTT 3 PUBLISH of QoS 0, topic with its length and payload in one piece; empty
- * when there are properties. */
-static inline struct bytes
-msg_plain_body(const struct msg *msg)
-{
-	size_t len = (size_t)2 + msg->topic_len + msg->payload_len;
-
-	return msg->props_len == 0 ? (struct bytes){msg->data, len} : (struct bytes){NULL, 0};
-}
-
 /* Bytes that a message with so many bytes of data occupies; the data begins before the struct's
  * padding ends. */
 static inline size_t

@@ -3,6 +3,7 @@
  * Packets to output. Counts what goes out, and stops reading from who asks much and takes nothing.
  */
 #include "base/counter.h"
+#include "msg/plain.h"
 #include "peer/peer_int.h"
 
 enum { FIRST_ROOM = 256 };
@@ -136,6 +137,17 @@ fill_head(const struct peer *peer, const struct session_delivery *delivery, uint
 	}
 }
 
+static void
+sent(struct peer *peer, size_t size, size_t payload_len)
+{
+	added(peer, size, false);
+	counter_add(COUNTER_PUBLISHES_SENT, 1);
+	counter_add(COUNTER_PUBLISH_BYTES_SENT, payload_len);
+	if (peer->out.first->len > PEER_OUT_LIMIT) {
+		peer->was_full = true;
+	}
+}
+
 static enum session_offer
 send_head(
     struct peer *peer, const struct session_delivery *delivery, struct wire_publish_head *head)
@@ -160,12 +172,38 @@ send_head(
 		}
 		peer_out_add(&peer->out, size.total);
 	}
-	added(peer, size.total, false);
-	counter_add(COUNTER_PUBLISHES_SENT, 1);
-	counter_add(COUNTER_PUBLISH_BYTES_SENT, payload.len);
-	if (peer->out.first->len > PEER_OUT_LIMIT) {
-		peer->was_full = true;
+	sent(peer, size.total, payload.len);
+	return SESSION_TAKEN;
+}
+
+/* It goes out as it lies in the message. */
+static bool
+is_plain(const struct peer *peer, const struct session_delivery *delivery, uint32_t prefix_len)
+{
+	const struct msg *msg = delivery->msg;
+
+	return prefix_len == 0 && msg->payload_len < PEER_REFERENCE_FROM &&
+	       (peer->version != WIRE_V5 ||
+		   (peer->aliases_out == 0 && delivery->subscription_id_count == 0 &&
+		       (msg->flags & MSG_EXPIRES) == 0));
+}
+
+static enum session_offer
+send_plain(struct peer *peer, const struct session_delivery *delivery)
+{
+	const struct msg *msg = delivery->msg;
+	struct msg_plain plain = msg_plain_measure(msg, peer->version, delivery->qos);
+	uint8_t first = (uint8_t)(WIRE_PUBLISH << 4 | delivery->qos << 1);
+
+	if (plain.total == 0 || (peer->max_packet_out != 0 && plain.total > peer->max_packet_out)) {
+		return SESSION_TOO_LARGE;
 	}
+	first |= (delivery->flags & SESSION_RETAIN) != 0 ? 1 : 0;
+	first |= (delivery->flags & SESSION_DUP) != 0 ? 8 : 0;
+	msg_plain_write(msg, &plain, peer->version, first, delivery->packet_id,
+	    peer_out_reserve(&peer->out, &peer->room->pool, plain.total));
+	peer_out_add(&peer->out, plain.total);
+	sent(peer, plain.total, msg->payload_len);
 	return SESSION_TAKEN;
 }
 
@@ -177,6 +215,9 @@ peer_send_publish(struct peer *peer, const struct session_delivery *delivery, ui
 
 	if (peer->state != PEER_OPEN || peer->was_full) {
 		return SESSION_LATER;
+	}
+	if (is_plain(peer, delivery, prefix_len)) {
+		return send_plain(peer, delivery);
 	}
 	fill_head(peer, delivery, prefix_len, mono_ms, &head);
 	return send_head(peer, delivery, &head);

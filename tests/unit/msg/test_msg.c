@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "msg/draft.h"
+#include "msg/plain.h"
 #include "wire/props.h"
 
 /* Linked in place of mem_try_alloc (--wrap): there is memory for so many more. */
@@ -348,27 +349,84 @@ expiry_counts_down_by_whole_seconds(void **state)
 	assert_int_equal(left, UINT32_MAX);
 }
 
-static void
-a_message_without_properties_is_the_body_of_a_plain_publish(void **state)
+/* The packet that its parts would make. */
+static size_t
+write_parts(const struct msg *msg, struct wire_publish_head *head, uint8_t *out)
 {
-	struct wire_publish publish = {.topic = bytes_of("t"), .payload = bytes_of("pay")};
+	struct wire_publish_size size = wire_publish_measure(head);
+	struct bytes payload = msg_payload(msg);
+
+	wire_publish_write(head, &size, out);
+	memcpy(out + size.head, payload.data, payload.len);
+	return size.total;
+}
+
+static void
+check_plain(const struct msg *msg, uint8_t version, uint8_t qos, bool dup, bool retain)
+{
+	static uint8_t got[70000], want[70000];
+	struct msg_plain plain = msg_plain_measure(msg, version, qos);
 	struct wire_publish_head head;
+
+	msg_start_head(msg, &head);
+	head.version = version;
+	head.qos = qos;
+	head.packet_id = qos != 0 ? 0x1234 : 0;
+	head.dup = dup;
+	head.retain = retain;
+	if (version != WIRE_V5) {
+		head.props = (struct bytes){0};
+	}
+	assert_int_equal(plain.total, write_parts(msg, &head, want));
+	memset(got, 0xee, sizeof(got));
+	msg_plain_write(msg, &plain, version,
+	    (uint8_t)(WIRE_PUBLISH << 4 | dup << 3 | qos << 1 | retain), head.packet_id, got);
+	assert_memory_equal(got, want, plain.total);
+	assert_int_equal(got[plain.total], 0xee);
+}
+
+static void
+check_plain_of(struct msg *msg)
+{
+	static const uint8_t versions[] = {WIRE_V31, WIRE_V311, WIRE_V5};
+
+	for (unsigned i = 0; i < 3 * 3 * 4; i++) {
+		check_plain(
+		    msg, versions[i % 3], (uint8_t)(i / 3 % 3), (i / 9 & 1) != 0, (i / 18) != 0);
+	}
+	msg_unref(&msg);
+}
+
+static void
+a_plain_publish_is_what_its_parts_would_make(void **state)
+{
+	static const size_t lens[] = {0, 1, 3, 100, 127, 128, 16383, 16384, 65000};
+	static char payload[65000];
+	struct wire_publish publish = {.topic = bytes_of("t")};
 	struct msg_draft draft;
-	struct msg *msg;
 
 	(void)state;
-	msg_draft_of_publish(&draft, &publish);
-	msg = msg_seal(&draft);
-	assert_int_equal(msg_plain_body(msg).len, 6);
-	assert_memory_equal(msg_plain_body(msg).data, "\0\1tpay", 6);
-	msg_start_head(msg, &head);
-	assert_int_equal(head.payload_len, 3);
-	assert_bytes_text(head.topic, "t");
-	msg_unref(&msg);
-	start(&draft);
-	msg = msg_seal(&draft);
-	assert_int_equal(msg_plain_body(msg).len, 0);
-	msg_unref(&msg);
+	memset(payload, 'p', sizeof(payload));
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		publish.payload = bytes_make(payload, lens[i]);
+		msg_draft_of_publish(&draft, &publish);
+		check_plain_of(msg_seal(&draft));
+		start(&draft);
+		assert_int_equal(msg_draft_set_payload(&draft, publish.payload), 0);
+		check_plain_of(msg_seal(&draft));
+	}
+}
+
+static void
+a_plain_publish_that_mqtt_cannot_say_is_none(void **state)
+{
+	struct msg msg = {.topic_len = 10, .payload_len = WIRE_MAX_REMAINING_LENGTH - 12};
+
+	(void)state;
+	assert_int_equal(
+	    msg_plain_measure(&msg, WIRE_V311, 0).total, 5 + WIRE_MAX_REMAINING_LENGTH);
+	assert_int_equal(msg_plain_measure(&msg, WIRE_V311, 1).total, 0);
+	assert_int_equal(msg_plain_measure(&msg, WIRE_V5, 0).total, 0);
 }
 
 static void
@@ -414,7 +472,8 @@ main(void)
 	    cmocka_unit_test(without_memory_a_draft_stays_as_it_was),
 	    cmocka_unit_test(a_will_says_that_it_is_one),
 	    cmocka_unit_test(expiry_counts_down_by_whole_seconds),
-	    cmocka_unit_test(a_message_without_properties_is_the_body_of_a_plain_publish),
+	    cmocka_unit_test(a_plain_publish_is_what_its_parts_would_make),
+	    cmocka_unit_test(a_plain_publish_that_mqtt_cannot_say_is_none),
 	    cmocka_unit_test(the_last_reference_frees),
 	    cmocka_unit_test(the_header_stays_small),
 	};
