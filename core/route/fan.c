@@ -127,6 +127,21 @@ note_credit(struct route_desk *desk, struct route_fan *fan, uint16_t worker)
 	}
 }
 
+/* It goes out at once, and the fan-out's own reference is enough. */
+static bool
+lend(const struct route_desk *desk, const struct topic_subscriber *subscriber,
+    const struct session_delivery *delivery)
+{
+	struct session *session;
+
+	if (subscriber->worker != worker_index(desk->worker) ||
+	    delivery->subscription_id_count > 1) {
+		return false;
+	}
+	session = session_table_get(desk->table, subscriber->slot, subscriber->generation);
+	return session != NULL && session_lend(session, delivery);
+}
+
 static void
 deliver(struct route_desk *desk, struct route_fan *fan, const struct topic_subscriber *subscriber,
     struct session_delivery *delivery)
@@ -135,8 +150,11 @@ deliver(struct route_desk *desk, struct route_fan *fan, const struct topic_subsc
 	    fan->mode != ROUTE_NONE && (subscriber->flags & TOPIC_PERSISTENT) != 0) {
 		fan->ticket = route_put_row(desk, subscriber->sid, (struct bytes){0}, delivery);
 	}
-	delivery->msg = msg_ref(fan->msg);
 	fan->reached++;
+	if (delivery->qos == 0 && lend(desk, subscriber, delivery)) {
+		return;
+	}
+	(void)msg_ref(delivery->msg);
 	route_send(desk, subscriber, (struct bytes){0}, delivery);
 }
 

@@ -340,21 +340,22 @@ retained_has_room(struct route_desk *desk, const struct msg_draft *draft)
 		   draft->payload.len + draft->topic.len + draft->props.len);
 }
 
-static struct session *
-publisher(struct route_desk *desk, const struct route_publication *publication)
+static bool
+is_of_stored_session(struct route_desk *desk, const struct route_publication *publication)
 {
-	if (publication->session == NULL || desk->table == NULL) {
-		return NULL;
+	struct session *session = NULL;
+
+	if (publication->session != NULL && desk->table != NULL) {
+		session = session_table_get(
+		    desk->table, publication->session_slot, publication->session_generation);
 	}
-	return session_table_get(
-	    desk->table, publication->session_slot, publication->session_generation);
+	return session != NULL && session_is_stored(session);
 }
 
 static enum route_status
 carry(struct route_desk *desk, struct route_publication *publication)
 {
 	struct msg_draft *draft = &publication->draft;
-	struct session *session = publisher(desk, publication);
 	struct route_fan fan = {.mode = publication->mode,
 	    .no_local = publication->session != NULL,
 	    .worker = (uint16_t)worker_index(desk->worker),
@@ -373,7 +374,7 @@ carry(struct route_desk *desk, struct route_publication *publication)
 	if (desk->port != NULL && draft->qos > 0 && publication->mode != ROUTE_NONE &&
 	    (draft->flags & MSG_WILL) == 0 && store_is_failing(desk->port) &&
 	    (route_writes_row(desk, draft->qos) ||
-		(draft->qos == 2 && session != NULL && session_is_stored(session)))) {
+		(draft->qos == 2 && is_of_stored_session(desk, publication)))) {
 		return ROUTE_BLOCKED;
 	}
 	if (draft->props.len != 0 &&

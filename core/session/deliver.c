@@ -274,6 +274,36 @@ session_deliver(struct session *session, struct session_delivery *delivery)
 	session_show_room(session);
 }
 
+bool
+session_lend(struct session *session, const struct session_delivery *delivery)
+{
+	struct session_delivery own;
+	uint32_t left;
+
+	if (session->sink == NULL || delivery->version != 0 || delivery->qos != 0 ||
+	    !may_pass(session, delivery) || !msg_expiry_left(delivery->msg, session_now(), &left)) {
+		return false;
+	}
+	switch (session->sink->ops->offer(session->sink, delivery)) {
+	case SESSION_TAKEN:
+		break;
+	case SESSION_LATER:
+		return false;
+	case SESSION_TOO_LARGE:
+		own = *delivery;
+		(void)msg_ref(own.msg);
+		session_drop(session, &own, SESSION_DROP_TOO_LARGE);
+		break;
+	case SESSION_DENIED:
+		own = *delivery;
+		(void)msg_ref(own.msg);
+		session_drop(session, &own, SESSION_DROP_DENIED);
+		break;
+	}
+	session_show_room(session);
+	return true;
+}
+
 /* --- sending --- */
 
 bool

@@ -238,6 +238,10 @@ struct session_table *session_table_of(const struct session *session);
  * publisher's worker may call this for a session of its own worker in the middle of its fan-out:
  * output goes to the sink at once, nothing else happens in the call. */
 void session_deliver(struct session *session, struct session_delivery *delivery);
+/* The same for a delivery whose message is lent, so that it costs no reference: true when it is
+ * over, sent or dropped; false: nothing has happened, and session_deliver is to have one of its
+ * own. Of QoS 0, with at most one Subscription Identifier. */
+bool session_lend(struct session *session, const struct session_delivery *delivery);
 
 /* A delivery whose session is gone: deletes its row, or (shared) gives it back under group_name.
  * Consumes. */

@@ -269,7 +269,12 @@ house_hand(
 	if (to->worker != 0) {
 		sim_enter(house->workers[to->worker]);
 	}
-	session_deliver(session, delivery);
+	if (delivery->qos == 0 && delivery->subscription_id_count < 2 &&
+	    session_lend(session, delivery)) {
+		session_delivery_fini(delivery);
+	} else {
+		session_deliver(session, delivery);
+	}
 	if (to->worker != 0) {
 		sim_leave();
 	}

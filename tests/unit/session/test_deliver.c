@@ -245,11 +245,70 @@ what_is_too_large_or_denied_counts_as_completed(void **state)
 	publish(&bench, "b", 0);
 	bench.sink.answer = SESSION_DENIED;
 	publish(&bench, "c", 2);
+	publish(&bench, "c", 0);
 	bench.sink.answer = SESSION_TAKEN;
 	publish(&bench, "d", 1);
 	assert_said(&bench.sink.said, "d q1#1");
 	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_TOO_LARGE), 2);
+	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_DENIED), 2);
+	tear_down(&bench);
+}
+
+static void
+what_is_lent_is_over_at_once_or_stays_the_lenders(void **state)
+{
+	struct bench bench = {0};
+	struct session_delivery delivery = {0};
+
+	(void)state;
+	set_up(&bench);
+	sim_enter(bench.house.workers[0]);
+	delivery.msg = house_msg(&bench.house, "t", "a", 0, false, 0);
+	assert_true(session_lend(bench.session, &delivery));
+	assert_said(&bench.sink.said, "a q0");
+	bench.sink.answer = SESSION_DENIED;
+	assert_true(session_lend(bench.session, &delivery));
+	bench.sink.answer = SESSION_TOO_LARGE;
+	assert_true(session_lend(bench.session, &delivery));
+	assert_true(ref_is_single(&delivery.msg->ref));
+	/* Nothing has happened in these. */
+	bench.sink.answer = SESSION_LATER;
+	assert_false(session_lend(bench.session, &delivery));
+	bench.sink.answer = SESSION_TAKEN;
+	delivery.version = 1;
+	assert_false(session_lend(bench.session, &delivery));
+	delivery.version = 0;
+	delivery.qos = 1;
+	assert_false(session_lend(bench.session, &delivery));
+	delivery.qos = 0;
+	bench.sink.sink.has_room = false;
+	assert_false(session_lend(bench.session, &delivery));
+	sim_leave();
+	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
+	sim_enter(bench.house.workers[0]);
+	assert_false(session_lend(bench.session, &delivery));
+	sim_leave();
+	assert_said(&bench.sink.said, "");
 	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_DENIED), 1);
+	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_TOO_LARGE), 1);
+	msg_unref(&delivery.msg);
+	tear_down(&bench);
+}
+
+static void
+what_expires_is_not_lent(void **state)
+{
+	struct bench bench = {0};
+	struct session_delivery delivery = {0};
+
+	(void)state;
+	set_up(&bench);
+	sim_enter(bench.house.workers[0]);
+	delivery.msg = house_msg(&bench.house, "t", "a", 0, false, 1);
+	delivery.msg->born_mono_ms -= 1000;
+	assert_false(session_lend(bench.session, &delivery));
+	msg_unref(&delivery.msg);
+	sim_leave();
 	tear_down(&bench);
 }
 
@@ -506,6 +565,8 @@ main(void)
 	    cmocka_unit_test(an_offer_that_finds_no_room_keeps_its_place_and_its_id_is_free),
 	    cmocka_unit_test(the_last_of_a_long_queue_may_find_no_room),
 	    cmocka_unit_test(what_is_too_large_or_denied_counts_as_completed),
+	    cmocka_unit_test(what_is_lent_is_over_at_once_or_stays_the_lenders),
+	    cmocka_unit_test(what_expires_is_not_lent),
 	    cmocka_unit_test(after_resume_what_is_in_flight_is_sent_again_in_order_with_dup),
 	    cmocka_unit_test(resends_keep_to_a_smaller_receive_maximum),
 	    cmocka_unit_test(nothing_is_sent_before_connack),
