@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Workers as threads, each with a libevent base of its own that no other thread touches. Three
- * things end the sleep of a base: a file descriptor, one libevent timer that is set to the moment
- * of the wheel's next slot (or, while retired memory waits for other workers, to the next look at
- * them), and one eventfd that others write to. The eventfd is edge triggered: it is never read.
+ * Workers as threads. Three things end the sleep of one: a file descriptor, the moment of the
+ * wheel's next slot (or, while retired memory waits for other workers, of the next look at them),
+ * and one eventfd that others write to. The eventfd is edge triggered: it is never read.
  *
- * Watches of clients do not have a libevent event each: that is 128 bytes of `struct event`, its
- * allocation and an entry in libevent's map, together a quarter of what an idle connection may
- * cost. They stand in an epoll set of the worker's own, and the set is the one event that the base
- * knows. When it is ready, a batch is taken from it; a callback may detach or free any watch, also
- * one that stands later in the batch: detaching takes it out.
+ * Watches do not have a libevent event each: that is 128 bytes of `struct event`, its allocation
+ * and an entry in libevent's map, together a quarter of what an idle connection may cost. They
+ * stand in an epoll set of the worker's own. A batch is taken from it; a callback may detach or
+ * free any watch, also one that stands later in the batch: detaching takes it out.
+ *
+ * Main sleeps in its libevent base, which brings it signals; the set is one event of the base, the
+ * moment another. The other workers have nothing that libevent could bring them, and sleep in their
+ * set itself: where nothing can be batched, a set below a base is a second system call and a second
+ * wake-up inside the kernel for each message, 5 % of all that it costs (doc/performance.md).
  *
  * A watch that wants nothing still has to notice that the peer is gone, and must not spin
  * meanwhile: it is edge triggered, and reports WATCH_READ once; reading tells the owner what
@@ -19,6 +22,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -33,17 +37,19 @@
 enum { BATCH = 256 };
 
 struct native {
-	struct event_base *base;
-	struct event *set_event;
-	int set_fd; /* epoll: the watches */
+	int set_fd; /* epoll: the watches, and without a base wake_fd */
 	int batch_at, batch_count;
-	struct epoll_event batch[BATCH]; /* data.ptr NULL: detached meanwhile */
+	struct epoll_event batch[BATCH]; /* data.ptr NULL: wake_fd, or detached meanwhile */
+	int wake_fd;
+	bool is_running; /* has a thread to be joined */
+	pthread_t thread;
+
+	/* Main only. */
+	struct event_base *base; /* NULL: this is another */
+	struct event *set_event;
 	struct event *wake_event;
 	struct event *due_event;
-	int wake_fd;
-	bool is_running;  /* has a thread to be joined */
 	int64_t armed_ms; /* when due_event fires; LOOP_NEVER: it is not set */
-	pthread_t thread;
 };
 
 struct signal_watch {
@@ -146,17 +152,14 @@ new_base(void)
 	return base;
 }
 
-void
-loop_native_open(struct worker *worker)
+static void
+open_base(struct worker *worker)
 {
-	struct native *native = mem_zalloc(sizeof(*native));
+	struct native *native = worker->native;
 
-	worker->native = native;
 	native->armed_ms = LOOP_NEVER;
-	native->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	native->base = new_base();
-	native->set_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (native->wake_fd < 0 || native->set_fd < 0 || native->base == NULL) {
+	if (native->base == NULL) {
 		err_fatal("an event loop cannot be made (out of file descriptors?)");
 	}
 	native->wake_event =
@@ -166,6 +169,25 @@ loop_native_open(struct worker *worker)
 	    event_new(native->base, native->set_fd, EV_READ | EV_PERSIST, on_set, worker);
 	if (native->wake_event == NULL || native->due_event == NULL || native->set_event == NULL ||
 	    event_add(native->wake_event, NULL) != 0 || event_add(native->set_event, NULL) != 0) {
+		err_fatal("an event loop cannot be made");
+	}
+}
+
+void
+loop_native_open(struct worker *worker)
+{
+	struct native *native = mem_zalloc(sizeof(*native));
+	struct epoll_event wake = {.events = EPOLLIN | EPOLLET};
+
+	worker->native = native;
+	native->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	native->set_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (native->wake_fd < 0 || native->set_fd < 0) {
+		err_fatal("an event loop cannot be made (out of file descriptors?)");
+	}
+	if (worker->index == 0) {
+		open_base(worker);
+	} else if (epoll_ctl(native->set_fd, EPOLL_CTL_ADD, native->wake_fd, &wake) != 0) {
 		err_fatal("an event loop cannot be made");
 	}
 }
@@ -188,13 +210,13 @@ loop_native_close(struct worker *worker)
 {
 	struct native *native = worker->native;
 
-	if (worker->index == 0) {
+	if (native->base != NULL) {
 		free_signals(worker->loop);
+		event_free(native->due_event);
+		event_free(native->wake_event);
+		event_free(native->set_event);
+		event_base_free(native->base);
 	}
-	event_free(native->due_event);
-	event_free(native->wake_event);
-	event_free(native->set_event);
-	event_base_free(native->base);
 	close(native->set_fd);
 	close(native->wake_fd);
 	mem_free(&native);
@@ -242,17 +264,15 @@ ready_of(const struct watch *watch, uint32_t events)
 	return ready;
 }
 
-/* The set of watches is ready. Those that stay ready beyond the batch are there in the next turn.
- */
+/* What is ready in the set, after so many milliseconds at most; < 0: for ever. Those that stay
+ * ready beyond the batch are there in the next turn. */
 static void
-on_set(evutil_socket_t fd, short events, void *arg)
+take_batch(struct worker *worker, int timeout_ms)
 {
-	struct worker *worker = arg;
 	struct native *native = worker->native;
 
-	(void)events;
+	native->batch_count = epoll_wait(native->set_fd, native->batch, BATCH, timeout_ms);
 	worker_begin_turn(worker);
-	native->batch_count = epoll_wait(fd, native->batch, BATCH, 0);
 	for (native->batch_at = 0; native->batch_at < native->batch_count; native->batch_at++) {
 		const struct epoll_event *event = &native->batch[native->batch_at];
 		struct watch *watch = event->data.ptr;
@@ -263,6 +283,14 @@ on_set(evutil_socket_t fd, short events, void *arg)
 		}
 	}
 	native->batch_count = native->batch_at = 0;
+}
+
+static void
+on_set(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	take_batch(arg, 0);
 }
 
 int
@@ -313,7 +341,7 @@ worker_on_signal(struct worker *worker, int number, worker_signal_fn *fn, void *
 	struct native *native = worker->native;
 	struct signal_watch *watch;
 
-	if (err_impossible(worker->index != 0)) {
+	if (err_impossible(native->base == NULL)) {
 		return ERR_INVALID;
 	}
 	watch = mem_zalloc(sizeof(*watch));
@@ -363,11 +391,20 @@ wake_at(struct worker *worker)
 	return next;
 }
 
+/* INT_MAX: long enough, and then it looks again. */
+static int
+ms_until(int64_t moment_ms)
+{
+	int64_t delay = moment_ms - clock_mono_ms();
+
+	return delay < 0 ? 0 : delay > INT_MAX ? INT_MAX : (int)delay;
+}
+
 static void
 set_alarm(struct native *native, int64_t moment_ms)
 {
-	int64_t delay;
 	struct timeval span;
+	int delay;
 
 	if (moment_ms == native->armed_ms) {
 		return;
@@ -377,8 +414,7 @@ set_alarm(struct native *native, int64_t moment_ms)
 		event_del(native->due_event);
 		return;
 	}
-	delay = moment_ms - clock_mono_ms();
-	delay = delay > 0 ? delay : 0;
+	delay = ms_until(moment_ms);
 	span = (struct timeval){.tv_sec = delay / 1000, .tv_usec = delay % 1000 * 1000};
 	if (event_add(native->due_event, &span) != 0) {
 		err_fatal("out of memory");
@@ -386,7 +422,7 @@ set_alarm(struct native *native, int64_t moment_ms)
 }
 
 static void
-run_turn(struct worker *worker)
+wait_in_base(struct worker *worker)
 {
 	struct native *native = worker->native;
 	/* Without ONCE libevent would go on for as long as anything is ready. */
@@ -400,6 +436,31 @@ run_turn(struct worker *worker)
 		err_fatal("an event loop has failed");
 	}
 	worker_begin_turn(worker);
+}
+
+static void
+wait_in_set(struct worker *worker)
+{
+	int timeout_ms = 0;
+
+	if (worker_try_sleep(worker)) {
+		int64_t moment_ms = wake_at(worker);
+
+		timeout_ms = moment_ms == LOOP_NEVER ? -1 : ms_until(moment_ms);
+	}
+	take_batch(worker, timeout_ms);
+}
+
+static void
+run_turn(struct worker *worker)
+{
+	const struct native *native = worker->native;
+
+	if (native->base != NULL) {
+		wait_in_base(worker);
+	} else {
+		wait_in_set(worker);
+	}
 	worker_finish_turn(worker, WORKER_MAIL_PER_TURN);
 }
 
