@@ -77,7 +77,7 @@ def rows(short):
         pairs("pairs-1", "pairs QoS 1, 32 under way", 1, 32, ratio=1.6, two=1.1),
         pairs("pairs-1-1", "the same, one under way", 1, 1, ratio=1.1, two=1.5),
         pairs("pairs-2", "pairs QoS 2, 32 under way", 2, 32, ratio=1.5, two=1.1),
-        pairs("pairs-tls", "pairs QoS 0 over TLS 1.3 (floor: plain)", 0, 32, ratio=3, tls=True),
+        pairs("pairs-tls", "pairs QoS 0 over TLS 1.3 (floor: plain)", 0, 32, ratio=3, two=1.1, tls=True),
         pairs("rate", "5 000 messages a second, QoS 0, over 50 publishers", 0, 32, "--rate", "5000", ratio=1.1),
         Row("idle", f"idle connection, of {idle}", conns, "rss_bytes_per_conn", most=700, timed=False, unit="bytes"),
         Row("idle-sub", "the same with a subscription each", (*conns, "--subscribe"), "rss_bytes_per_conn_sub",
