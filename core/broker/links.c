@@ -86,7 +86,8 @@ make_terms(struct conf_check *check, struct broker_options *options, struct brok
 	    .durability = {.mode = options->durability.mode,
 		.filters = filters->items,
 		.filter_count = filters->count},
-	    .write_timeout_ms = limits->write_timeout_ms};
+	    .write_timeout_ms = limits->write_timeout_ms,
+	    .max_topic_levels = limits->max_topic_levels};
 }
 
 /* The check at the place of this entry of `links`. */

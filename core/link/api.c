@@ -8,7 +8,7 @@
 #include "link/link_int.h"
 #include "wire/reason.h"
 
-enum { MOST_UNDER_WAY = 1024, MOST_FILTERS = 10000 };
+enum { MOST_FILTERS = 10000 };
 
 enum call_kind { CALL_CLOSE, CALL_SUBSCRIBE, CALL_UNSUBSCRIBE, CALL_PUBLISH, CALL_ACK, CALL_AUTH };
 
@@ -278,6 +278,23 @@ api_unsubscribe(avocet_self *self, avocet_link_h handle, const avocet_str *filte
 	return send_filters(self, handle, CALL_UNSUBSCRIBE, filters, n, sizeof(*filters), 0);
 }
 
+/* Who is sent away is told when there is room: unless that is so since. */
+static bool
+may_publish(struct link *link)
+{
+	if (atomic_fetch_add(&link->api_count, 1) < LINK_MOST_UNDER_WAY) {
+		return true;
+	}
+	atomic_fetch_sub(&link->api_count, 1);
+	atomic_store(&link->wants_room, true);
+	if (atomic_load(&link->api_count) <= LINK_MOST_UNDER_WAY / 2 &&
+	    atomic_exchange(&link->wants_room, false)) {
+		atomic_fetch_add(&link->api_count, 1);
+		return true;
+	}
+	return false;
+}
+
 /* Counted where the caller is, since its worker may be busy; true: it may go. */
 static bool
 count_in(struct link_house *house, uint64_t handle)
@@ -292,11 +309,7 @@ count_in(struct link_house *house, uint64_t handle)
 		if (entry->link == NULL || entry->generation != handle >> 32) {
 			break;
 		}
-		goes = atomic_fetch_add(&entry->link->api_count, 1) < MOST_UNDER_WAY;
-		if (!goes) {
-			atomic_fetch_sub(&entry->link->api_count, 1);
-			atomic_store(&entry->link->wants_room, true);
-		}
+		goes = may_publish(entry->link);
 	}
 	lock_give(&house->lock);
 	return goes;

@@ -13,7 +13,12 @@
 #include "wire/props.h"
 #include "wire/reason.h"
 
-enum { SUBS_PER_PACKET = 100, PROPS_ROOM = 512, FIRST_ID = LINK_MOST_INFLIGHT + 1 };
+enum {
+	SUBS_PER_PACKET = 100,
+	PACKET_REST = 16, /* of SUBSCRIBE and of a filter in it, beside the texts; at least */
+	PROPS_ROOM = 512,
+	FIRST_ID = LINK_MOST_INFLIGHT + 1,
+};
 
 /* --- let in --- */
 
@@ -23,7 +28,7 @@ forget(struct link *link)
 	struct session *session = link_session_of(link);
 	size_t sent = 0, received = 0;
 
-	link->epoch++;
+	link_forget_publications(link);
 	if (session == NULL) {
 		return;
 	}
@@ -357,6 +362,16 @@ write_sub(struct buf *out, const struct link_sub *sub, const struct link_conn *c
 	out->len += writer.len;
 }
 
+/* One more in the packet? The first one always: it may be too large by itself. */
+static bool
+has_place(const struct link_conn *conn, const struct buf *filters, uint32_t count, size_t len)
+{
+	uint32_t most = conn->peer.max_packet_out;
+
+	return count == 0 ||
+	       (count < SUBS_PER_PACKET && (most == 0 || filters->len + len + PACKET_REST <= most));
+}
+
 static bool
 ask_subs(struct link *link)
 {
@@ -367,7 +382,8 @@ ask_subs(struct link *link)
 	bool good = true;
 
 	buf_init(&filters, SIZE_MAX);
-	while (conn->sub_at < subs->count && count < SUBS_PER_PACKET) {
+	while (conn->sub_at < subs->count &&
+	       has_place(conn, &filters, count, subs->items[conn->sub_at].filter.len)) {
 		write_sub(&filters, &subs->items[conn->sub_at], conn);
 		conn->sub_at++;
 		count++;
@@ -389,7 +405,8 @@ ask_unsubs(struct link *link)
 	bool good = true;
 
 	buf_init(&filters, SIZE_MAX);
-	while (conn->unsub_at < remote->unsubs.count && count < SUBS_PER_PACKET) {
+	while (conn->unsub_at < remote->unsubs.count &&
+	       has_place(conn, &filters, count, remote->unsubs.items[conn->unsub_at].len)) {
 		struct bytes filter = remote->unsubs.items[conn->unsub_at++];
 		size_t room = filter.len + 2;
 		struct wire_writer writer = wire_writer_of(buf_reserve(&filters, room), room);
@@ -414,10 +431,12 @@ ask_next(struct link *link)
 	bool ends = !link->has_unsubscribed && conn->unsub_at < link->options->remote->unsubs.count;
 
 	conn->asked_id = 0;
-	if (!(ends ? ask_unsubs(link) : ask_subs(link))) {
+	while (!(ends ? ask_unsubs(link) : ask_subs(link))) {
 		conn->asked_id = 0;
+		conn->sub_known = conn->sub_at;
 		link_log(link, LOG_LEVEL_ERROR,
 		    "its filters are larger than the remote's Maximum Packet Size");
+		ends = ends && conn->unsub_at < link->options->remote->unsubs.count;
 	}
 }
 

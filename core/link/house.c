@@ -181,13 +181,13 @@ settle_phase(struct worker *worker, void *arg)
 	bool over;
 
 	link_local_settle(table);
+	if (!list_is_empty(&table->blocked) && !store_is_failing(table->port)) {
+		link_unblock(table);
+	}
 	if (list_is_empty(&table->conns) && !table->room.withhold) {
 		return;
 	}
 	over = route_desk_is_over(table->route);
-	if (!list_is_empty(&table->blocked) && !store_is_failing(table->port)) {
-		link_unblock(table);
-	}
 	if (over != table->room.withhold) {
 		peer_room_set_withhold(&table->room, over);
 	}
@@ -300,6 +300,7 @@ link_table_kick(struct link_table *table, struct bytes client_id)
 		return false;
 	}
 	if (link_is_remote(link)) {
+		link->at_once = true;
 		link_lose(link, WIRE_REASON_NORMAL_DISCONNECTION, WIRE_REASON_ADMINISTRATIVE_ACTION,
 		    "an operator sent it away");
 	} else {

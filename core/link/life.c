@@ -324,7 +324,7 @@ link_close(struct link *link, uint8_t reason, enum session_leave how)
 		return;
 	}
 	if (link_is_remote(link)) {
-		link_remote_close(link, how == SESSION_LEAVE_SHUTDOWN);
+		link_remote_close(link);
 	}
 	link->state = LINK_CLOSED;
 	timer_clear(link->table->worker, &link->timer);

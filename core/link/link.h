@@ -32,6 +32,7 @@ struct link_terms {
 	struct route_durability durability;
 	const struct plugin_set *plugins; /* never NULL once it is in force */
 	int64_t write_timeout_ms;
+	int64_t max_topic_levels; /* of what remotes send */
 };
 
 struct link_house_options {

@@ -144,32 +144,31 @@ struct link {
 	struct timer timer; /* of its state; back-off, lazy, ping */
 	struct list line;   /* of publications that wait, in their order */
 	size_t line_bytes;
-	uint32_t under_way; /* local: publications of QoS 1 and 2 */
 	enum link_state state;
-	bool resends;   /* subscriptions that are being made send retained messages in any case */
-	bool was_ready; /* the plugin knows that the session stands */
+	bool was_ready;  /* the plugin knows that the session stands */
+	bool asks_again; /* about its subscriptions, when `asking` has ended … */
+	bool resends;    /* … and what is retained goes out in any case */
 	bool is_claimed;
 	bool ends; /* the session goes with the link */
 
 	/* Remote. */
 	struct dial *dial;
 	struct link_conn *conn;
-	struct link_echo *echo; /* NULL: none is expected */
-	int64_t used_ms;        /* when something was sent or received last */
-	uint32_t attempt;       /* since it was up */
-	uint32_t at;            /* the address that is dialled */
-	uint32_t epoch;         /* of the session at the remote: rises when it is forgotten */
-	bool is_fresh;          /* here is no session for the remote's to go on with */
-	bool wipes;             /* MQTT 3: the next connection is there to end a session */
-	bool at_once;           /* the next attempt need not wait */
-	bool no_private;        /* the remote did not understand */
-	bool has_unsubscribed;  /* the remote knows what is not wanted any more */
-	bool is_blocked;        /* the first of the line waits for the store */
-	bool shows_up;          /* state_topic says 1 */
+	struct link_echo *echo;        /* NULL: none is expected */
+	int64_t used_ms;               /* when something was sent or received last */
+	uint32_t attempt;              /* since it was up */
+	uint32_t at;                   /* the address that is dialled */
+	bool is_fresh;                 /* here is no session for the remote's to go on with */
+	bool wipes;                    /* MQTT 3: the next connection is there to end a session */
+	bool at_once;                  /* the next attempt need not wait */
+	bool no_private;               /* the remote did not understand */
+	bool has_unsubscribed;         /* the remote knows what is not wanted any more */
+	bool is_blocked;               /* the first of the line waits for the store */
+	bool shows_up;                 /* state_topic says 1 */
 	struct list_link blocked_item; /* of table->blocked */
 	VEC(uint16_t) released;        /* local, QoS 2: to be completed in phase SETTLE */
 	struct list_link settle_item;
-	_Atomic int32_t api_count; /* local: publications on their way here */
+	_Atomic int32_t api_count; /* local: publications from the call to their end */
 	_Atomic bool wants_room;
 };
 
@@ -186,12 +185,12 @@ struct link_publication {
 	struct link_conn *conn;    /* remote: that it came by; NULL: it has gone */
 	struct store_wait wait;    /* local: for what `published` tells */
 	size_t size;
-	uint32_t epoch;
 	uint16_t packet_id;
 	uint8_t qos;
 	bool is_local;
 	bool is_ready;
 	bool is_waiting_store;
+	bool is_forgotten; /* remote: its packet id means nothing any more */
 };
 
 struct link_table {
@@ -205,9 +204,7 @@ struct link_table {
 	struct dial_room dials;
 	struct list links, conns, publications, blocked, settling, askings;
 	struct timer poll;    /* while withholding */
-	struct buf scratch;   /* properties that are made */
 	char *room_for_topic; /* of 65535 bytes, with the first mapping */
-	unsigned count;
 	bool stopping, closed;
 };
 
@@ -270,6 +267,9 @@ void link_local_begin(struct link *link, bool present);
 void link_local_settle(struct link_table *table);
 void link_local_ack(struct link *link, uint64_t delivery, uint8_t reason);
 void link_local_publish(struct link *link, struct msg_draft *draft, uint64_t cookie);
+/* A publication is over. */
+void link_local_leave(struct link *link);
+enum { LINK_MOST_UNDER_WAY = 1024 }; /* publications of a local link */
 
 /* --- remote.c --- */
 extern const struct peer_ops link_peer_ops;
@@ -278,7 +278,7 @@ void link_remote_begin(struct link *link);
 void link_lose(struct link *link, uint8_t goodbye, uint8_t reason, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void link_remote_opened(struct link *link);
-void link_remote_close(struct link *link, bool is_shutdown);
+void link_remote_close(struct link *link);
 void link_drop_conn(struct link *link, bool at_once);
 void link_show_state(struct link *link, bool is_up);
 void link_auth_replied(struct link *link, int32_t status, struct bytes data);
@@ -295,13 +295,27 @@ void link_tell_auth(struct link *link, uint32_t step, struct bytes data);
 /* --- intake.c --- */
 void link_on_publish(struct link *link, const struct wire_publish *packet);
 void link_on_pubrel(struct link *link, const struct wire_ack *packet);
-void link_unblock(struct link_table *table);
-/* The connection, or the link, goes: what waits is carried out all the same. */
-void link_drop_publications(struct link *link, bool goes);
-void link_free_publications(struct link_table *table);
-void link_publish(struct link *link, struct link_publication *made);
+
+/* --- line.c --- */
+/* What PUBACK and PUBREC may say to this remote. */
+uint8_t link_told_reason(const struct link_conn *conn, uint8_t qos, uint8_t reason);
+/* A remote that sends more than these workers take is not read for a while. */
+void link_stop_for_credit(struct link *link, uint32_t workers);
+void link_log_refusal(struct link *link, struct bytes topic, uint8_t reason);
+/* A publication that may wait, last in the line of its link. NULL: no memory. */
 struct link_publication *link_publication_new(
     struct link *link, const struct route_publication *on_stack);
+/* Asks, and carries it out when it is its turn. */
+void link_publish(struct link *link, struct link_publication *made);
+/* It has its answer: it is carried out when it is its turn. */
+void link_publication_ready(struct link_publication *made);
+/* The store works again, perhaps. */
+void link_unblock(struct link_table *table);
+/* The remote has forgotten the session: packet ids of what waits are not those of what comes. */
+void link_forget_publications(struct link *link);
+/* The connection, or the link, goes: what waits for an answer is carried out all the same. */
+void link_drop_publications(struct link *link, bool goes);
+void link_free_publications(struct link_table *table);
 
 /* --- sink.c --- */
 extern const struct session_sink_ops link_remote_sink;

@@ -112,6 +112,7 @@ on_ended(struct session_sink *sink, enum session_end why)
 
 	(void)why;
 	link->session = NULL;
+	link->slot = link->generation = 0; /* it is ending: it must not be ended again */
 	link_close(link, WIRE_REASON_ADMINISTRATIVE_ACTION, SESSION_LEAVE_ABNORMAL);
 }
 
@@ -150,6 +151,21 @@ link_local_ack(struct link *link, uint64_t delivery, uint8_t reason)
 
 /* --- from the plugin --- */
 
+/* Nothing was made of it. */
+static void
+refuse(struct link *link, uint8_t qos, uint64_t cookie, uint8_t reason)
+{
+	int64_t entered;
+
+	if (qos != 0 && link->events.published != NULL) {
+		entered = plugin_enter(link->self);
+		link->events.published(
+		    plugin_inst(link->self), link->handle, link->user, cookie, reason);
+		plugin_leave(link->self, entered, "published");
+	}
+	link_local_leave(link);
+}
+
 void
 link_local_publish(struct link *link, struct msg_draft *draft, uint64_t cookie)
 {
@@ -159,32 +175,35 @@ link_local_publish(struct link *link, struct msg_draft *draft, uint64_t cookie)
 	    .session = link->session,
 	    .mode = (uint8_t)route_mode_of(&link->terms->durability, draft->topic)};
 	struct link_publication *made;
-	int64_t entered;
+	uint8_t qos = draft->qos;
 
-	atomic_fetch_sub(&link->api_count, 1);
 	*draft = (struct msg_draft){0};
 	publication.draft.born_mono_ms = context_current->mono_ms;
 	publication.draft.born_wall_ms = context_current->wall_ms;
 	if (link_is_remote(link) || link->session == NULL) {
-		bool is_owed = publication.draft.qos != 0 && link->events.published != NULL;
-
 		msg_draft_fini(&publication.draft);
-		if (is_owed) {
-			entered = plugin_enter(link->self);
-			link->events.published(plugin_inst(link->self), link->handle, link->user,
-			    cookie, WIRE_REASON_SERVER_UNAVAILABLE);
-			plugin_leave(link->self, entered, "published");
-		}
+		refuse(link, qos, cookie, WIRE_REASON_SERVER_UNAVAILABLE);
 		return;
 	}
 	made = link_publication_new(link, &publication);
-	if (made != NULL) {
-		made->is_local = true;
-		made->cookie = cookie;
-		made->qos = publication.draft.qos;
-		link_publish(link, made);
+	if (made == NULL) {
+		refuse(link, qos, cookie, WIRE_REASON_QUOTA_EXCEEDED);
+		return;
 	}
-	if (atomic_exchange(&link->wants_room, false) && link->events.writable != NULL) {
+	made->is_local = true;
+	made->cookie = cookie;
+	made->qos = qos;
+	link_publish(link, made);
+}
+
+/* Who was sent away hears of it when half of the room is free. */
+void
+link_local_leave(struct link *link)
+{
+	int64_t entered;
+
+	if (atomic_fetch_sub(&link->api_count, 1) <= LINK_MOST_UNDER_WAY / 2 &&
+	    atomic_exchange(&link->wants_room, false) && link->events.writable != NULL) {
 		entered = plugin_enter(link->self);
 		link->events.writable(plugin_inst(link->self), link->handle, link->user);
 		plugin_leave(link->self, entered, "writable");

@@ -99,7 +99,7 @@ on_lazy_look(struct worker *worker, struct timer *timer)
 	(void)worker;
 	(void)session_table_tell(
 	    link->table->sessions, link->options->client_id, count_queued, &queued);
-	if (queued >= link->options->remote->lazy_count) {
+	if (queued >= link->options->remote->lazy_count || link_session_of(link) == NULL) {
 		dial(link);
 	} else {
 		set_timer(link, on_lazy_look, LAZY_LOOK_MS);
@@ -233,11 +233,10 @@ say_will(struct link *link)
 }
 
 void
-link_remote_close(struct link *link, bool is_shutdown)
+link_remote_close(struct link *link)
 {
 	bool was_up = link->state == LINK_UP;
 
-	(void)is_shutdown;
 	if (was_up) {
 		say_will(link);
 		say_disconnect(link->conn, WIRE_REASON_NORMAL_DISCONNECTION);
@@ -596,6 +595,11 @@ dial(struct link *link)
 {
 	const struct link_remote *remote = link->options->remote;
 
+	if (link_session_of(link) == NULL) {
+		/* It was ended while it slept. First it is made again: it keeps what is sent. */
+		link_open_session(link);
+		return;
+	}
 	link->state = LINK_DIALLING;
 	link->dial = dial_start(&link->table->dials, remote->addresses.items[link->at],
 	    remote->connect_timeout_ms, on_dialled, link);

@@ -47,6 +47,7 @@ static enum session_offer
 send_mapped(struct link *link, const struct session_delivery *delivery)
 {
 	struct session_delivery changed = *delivery;
+	struct bytes props = {0};
 	avocet_link_map map;
 	enum session_offer offer;
 
@@ -61,9 +62,11 @@ send_mapped(struct link *link, const struct session_delivery *delivery)
 	if (map.retain != 0 && !link->conn->no_retain) {
 		changed.flags |= SESSION_RETAIN;
 	}
-	offer =
-	    peer_send_publish_as(&link->conn->peer, &changed, bytes_make(map.topic.p, map.topic.n),
-		route_marked_props(link->table->route, delivery->msg), context_current->mono_ms);
+	if (link->conn->peer.version == WIRE_V5) {
+		props = route_marked_props(link->table->route, delivery->msg);
+	}
+	offer = peer_send_publish_as(&link->conn->peer, &changed,
+	    bytes_make(map.topic.p, map.topic.n), props, context_current->mono_ms);
 	if (offer == SESSION_TAKEN && link->echo != NULL) {
 		link_echo_sent(link->echo, bytes_make(map.topic.p, map.topic.n),
 		    msg_payload(delivery->msg), context_current->mono_ms);

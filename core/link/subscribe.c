@@ -10,6 +10,12 @@
 #include "wire/reason.h"
 #include "wire/topic_name.h"
 
+enum asking_kind {
+	ASKING_ALL,   /* those of the options: when the session was opened */
+	ASKING_SOME,  /* the plugin wants them, and is told */
+	ASKING_AGAIN, /* the rules may have changed */
+};
+
 struct link_asking {
 	struct plugin_request request; /* first */
 	struct link *link;             /* NULL: it has gone */
@@ -21,8 +27,17 @@ struct link_asking {
 	uint8_t *reasons;
 	size_t count;
 	struct arena arena;
-	void (*done)(struct link *link); /* NULL: the plugin is told */
-	uint64_t cookie;
+	bool failed;  /* nobody could say */
+	bool resends; /* what is retained goes out in any case */
+	enum asking_kind kind;
+	void (*done)(struct link *link); /* of ASKING_ALL */
+	uint64_t cookie;                 /* of ASKING_SOME */
+};
+
+/* What is asked about again. */
+struct link_recheck {
+	struct link_subs *wanted; /* by the options */
+	VEC(struct link_sub) subs;
 };
 
 static void
@@ -41,11 +56,12 @@ free_asking(struct plugin_request *request)
 }
 
 static struct link_asking *
-asking_new(struct link *link, const struct link_subs *subs)
+asking_new(struct link *link, const struct link_subs *subs, bool resends)
 {
 	struct link_asking *asking = mem_zalloc(sizeof(*asking));
 
 	asking->link = link;
+	asking->resends = resends;
 	asking->conf = conf_ref(link->conf);
 	asking->client = msg_client_ref(link->client);
 	asking->count = subs->count;
@@ -57,7 +73,7 @@ asking_new(struct link *link, const struct link_subs *subs)
 		struct plugin_access *access = &asking->access[i];
 
 		asking->subs[i] = subs->items[i];
-		if (link->resends && asking->subs[i].retain_handling == 1) {
+		if (resends && asking->subs[i].retain_handling == 1) {
 			asking->subs[i].retain_handling = 0;
 		}
 		asking->subs[i].filter =
@@ -113,6 +129,45 @@ tell(struct link *link, const struct link_asking *asking)
 	plugin_leave(link->self, entered, "subscribed");
 }
 
+/* What stands and is asked about again stays as it is, unless it is denied: an authority that could
+ * not say denies nothing. */
+static bool
+stays(const struct link *link, const struct link_asking *asking, size_t at)
+{
+	uint8_t reason = asking->access[at].reason;
+
+	if (asking->kind != ASKING_AGAIN) {
+		return false;
+	}
+	if (asking->failed || reason == WIRE_REASON_IMPLEMENTATION_SPECIFIC_ERROR) {
+		return true;
+	}
+	return reason < WIRE_REASON_FIRST_ERROR && !asking->resends &&
+	       session_has_subscription(link->session, asking->subs[at].filter);
+}
+
+static uint8_t
+carry_out_one(struct link *link, const struct link_asking *asking, size_t at)
+{
+	struct bytes filter = asking->subs[at].filter;
+	uint64_t ticket = 0;
+	uint8_t reason;
+
+	if (link->session == NULL) {
+		return WIRE_REASON_SERVER_UNAVAILABLE;
+	}
+	if (stays(link, asking, at)) {
+		return WIRE_REASON_SUCCESS;
+	}
+	reason = subscribe_one(link, asking, at);
+	if (reason >= WIRE_REASON_FIRST_ERROR) {
+		(void)session_unsubscribe(link->session, filter, &ticket);
+		link_log(link, LOG_LEVEL_WARNING, "may not have \"%.*s\" of this broker: %s",
+		    (int)filter.len, (const char *)filter.data, wire_reason_name(reason));
+	}
+	return reason;
+}
+
 static void
 carry_out(struct link_asking *asking)
 {
@@ -120,34 +175,31 @@ carry_out(struct link_asking *asking)
 	void (*done)(struct link *) = asking->done;
 
 	list_remove(&asking->item);
-	if (link != NULL) {
+	if (link != NULL && link->asking == asking) {
 		link->asking = NULL;
 	}
-	for (size_t i = 0; link != NULL && link->session != NULL && i < asking->count; i++) {
-		asking->reasons[i] = subscribe_one(link, asking, i);
-		if (asking->reasons[i] >= WIRE_REASON_FIRST_ERROR) {
-			uint64_t ticket = 0;
-
-			(void)session_unsubscribe(link->session, asking->subs[i].filter, &ticket);
-			link_log(link, LOG_LEVEL_WARNING,
-			    "may not have \"%.*s\" of this broker: %s",
-			    (int)asking->subs[i].filter.len,
-			    (const char *)asking->subs[i].filter.data,
-			    wire_reason_name(asking->reasons[i]));
-		}
+	for (size_t i = 0; link != NULL && i < asking->count; i++) {
+		asking->reasons[i] = carry_out_one(link, asking, i);
 	}
-	if (link != NULL && done == NULL) {
+	if (link != NULL && asking->kind == ASKING_SOME) {
 		tell(link, asking);
 	}
 	plugin_end(&asking->request, free_asking);
 	if (link != NULL && done != NULL) {
 		done(link);
 	}
+	if (link != NULL && link->asks_again && link->asking == NULL) {
+		bool resends = link->resends;
+
+		link->asks_again = link->resends = false;
+		link_recheck(link, resends);
+	}
 }
 
 static void
 take_verdict(struct link_asking *asking, enum plugin_verdict verdict)
 {
+	asking->failed = verdict != PLUGIN_ACCEPT;
 	for (size_t i = 0; verdict != PLUGIN_ACCEPT && i < asking->count; i++) {
 		if (asking->access[i].reason < WIRE_REASON_FIRST_ERROR) {
 			asking->access[i].reason = asking->request.reason >= WIRE_REASON_FIRST_ERROR
@@ -165,18 +217,15 @@ on_done(struct plugin_request *request)
 }
 
 static void
-ask(struct link *link, const struct link_subs *subs, void (*done)(struct link *), uint64_t cookie)
+ask(struct link *link, struct link_asking *asking)
 {
 	const struct plugin_set *plugins = link->terms->plugins;
-	struct link_asking *asking = asking_new(link, subs);
 	enum plugin_verdict verdict;
 
-	asking->done = done;
-	asking->cookie = cookie;
-	if (done != NULL) {
+	if (asking->kind != ASKING_SOME) {
 		link->asking = asking;
 	}
-	if (plugins->authorize == NULL || subs->count == 0) {
+	if (plugins->authorize == NULL || asking->count == 0) {
 		carry_out(asking);
 		return;
 	}
@@ -208,15 +257,26 @@ is_wanted(struct session *session, const struct session_subscribe *subscription,
 void
 link_subscribe_all(struct link *link, void (*done)(struct link *link))
 {
+	struct link_asking *asking;
+
 	session_each_subscription(link->session, is_wanted, &link->options->subs);
-	ask(link, &link->options->subs, done, 0);
+	asking = asking_new(link, &link->options->subs, false);
+	asking->kind = ASKING_ALL;
+	asking->done = done;
+	ask(link, asking);
 }
 
 void
 link_subscribe_some(struct link *link, const struct link_subs *subs, uint64_t cookie)
 {
+	struct link_asking *asking = asking_new(link, subs, false);
+
+	asking->kind = ASKING_SOME;
+	asking->cookie = cookie;
 	if (link->session != NULL) {
-		ask(link, subs, NULL, cookie);
+		ask(link, asking);
+	} else {
+		carry_out(asking);
 	}
 }
 
@@ -243,22 +303,48 @@ link_free_askings(struct link_table *table)
 	}
 }
 
-static void
-on_rechecked(struct link *link)
+/* Those that the plugin has added. */
+static bool
+note_other(struct session *session, const struct session_subscribe *subscription, void *arg)
 {
-	(void)link;
+	struct link_recheck *recheck = arg;
+
+	if (!is_wanted(session, subscription, recheck->wanted)) {
+		vec_push(
+		    &recheck->subs, (struct link_sub){.filter = subscription->filter,
+					.qos = subscription->qos,
+					.no_local = subscription->no_local,
+					.retain_as_published = subscription->retain_as_published,
+					.retain_handling = subscription->retain_handling});
+	}
+	return true;
 }
 
 void
 link_recheck(struct link *link, bool resends)
 {
-	if (link->session == NULL || link->asking != NULL ||
-	    (link->terms->plugins->authorize == NULL && !resends)) {
+	struct link_recheck recheck = {0};
+	struct link_asking *asking;
+
+	if (link->session == NULL || (link->terms->plugins->authorize == NULL && !resends)) {
 		return;
 	}
-	link->resends = resends;
-	ask(link, &link->options->subs, on_rechecked, 0);
-	link->resends = false;
+	if (link->asking != NULL) {
+		/* That is about the rules of before. */
+		link->asks_again = true;
+		link->resends = link->resends || resends;
+		return;
+	}
+	recheck.wanted = &link->options->subs;
+	for (size_t i = 0; i < recheck.wanted->count; i++) {
+		vec_push(&recheck.subs, recheck.wanted->items[i]);
+	}
+	session_each_subscription(link->session, note_other, &recheck);
+	asking = asking_new(link,
+	    &(struct link_subs){.items = recheck.subs.items, .count = recheck.subs.count}, resends);
+	vec_fini(&recheck.subs);
+	asking->kind = ASKING_AGAIN;
+	ask(link, asking);
 }
 
 void

@@ -566,7 +566,7 @@ bool
 route_publish_trusted(struct route_desk *desk, struct msg_draft *draft)
 {
 	struct route_publication publication = {
-	    .draft = *draft, .mode = ROUTE_RELAXED, .retain_available = true};
+	    .draft = *draft, .mode = ROUTE_RELAXED};
 	enum route_status status = route_publish(desk, &publication);
 
 	msg_draft_fini(&publication.draft);

@@ -79,7 +79,6 @@ struct route_publication {
 	const struct plugin_set *plugins; /* outlives it */
 	struct session *session;          /* the publisher's; NULL: none */
 	uint8_t mode;                     /* enum route_mode */
-	bool retain_available;
 	void (*done)(struct route_publication *publication); /* when it was pending; may free it */
 	/* Not NULL: it is not carried out before the caller says so. Called when it was pending and
 	 * is ROUTE_READY; the caller then calls route_carry once it is its turn. */

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+import test_plugin
 from conftest import BIN, environment, free_port, yaml_text
 from mqtt import Client, Filter, wait_until
 from relay import Relay
@@ -25,6 +26,9 @@ needs_scram = pytest.mark.skipif(not (FOLDER / "plugins/auth-sasl/auth-sasl.so")
 needs_mosquitto = pytest.mark.skipif(not os.access(MOSQUITTO, os.X_OK), reason="there is no mosquitto")
 FAST = {"backoff_min": "50ms", "backoff_max": "200ms"}
 LASTING = {"session_expiry_interval": 1000}
+
+
+script = test_plugin.script         # a fixture
 
 
 @pytest.fixture(scope="module")
@@ -695,6 +699,29 @@ def test_access_rules(run_broker, plugins, tmp_path):
     assert said(outside)[0] == "ok/2"
     assert 'may not have "no/#" of this broker' in near.log()
     wait_until(lambda: 'a message of the remote to "no/1" is refused' in near.log())
+
+
+def test_an_authority_that_cannot_say(run_broker, plugins, script):
+    """What the bridge has it keeps, when those that are asked again do not answer."""
+    far = run_broker()
+
+    def instances():
+        return [{"name": "a", "module": script("WORKER"), "config": {"name": "a"}},
+                bridge(far.port, topic("out", "o/a=later-accept:400/#", 1))]
+
+    def more(patience):
+        return {"chains": {"slow": {"authorize": [{"use": "a", "timeout": patience}]}},
+                "links": {"up": {"chains": "slow"}}}
+
+    near = run_broker(config(plugins, *instances(), **more("10s")))
+    wait_up(near)
+    receiver, speaker = sub(far, Filter("#", qos=1)), near.connect()
+    speaker.publish("o/a=later-accept:400/1", "x", qos=1)
+    assert said(receiver)[1] == b"x"
+    _reload(near, instances(), plugins, **more("50ms"))
+    wait_until(lambda: "did not answer in time" in near.log(), what="the question to end")
+    speaker.publish("o/a=later-accept:400/1", "y", qos=1)
+    assert said(receiver)[1] == b"y"
 
 
 def test_rules_that_change(run_broker, plugins, tmp_path):

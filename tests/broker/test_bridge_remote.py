@@ -14,6 +14,7 @@ import pytest
 
 import scram
 import test_bridge
+import test_plugin
 from mqtt import Closed, Filter, Packet, Timeout, binary, encode, frame, properties, varint, wait_until
 from remote import Remote
 from test_bridge import FOLDER, _reload, bridge, config, needs_store, sub, topic
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.skipif(not (FOLDER / "plugins/bridge/bridge.so").exist
 TEXT = {3: "3.1", 4: "3.1.1", 5: "5.0"}
 BOTH = pytest.mark.parametrize("version", [4, 5])
 VERY_FAST = {"backoff_min": "10ms", "backoff_max": "20ms"}
-plugins = test_bridge.plugins       # a fixture
+plugins, script = test_bridge.plugins, test_plugin.script       # fixtures
 OUT, IN = topic("out", "o/#", 2), topic("in", "i/#", 2)
 
 
@@ -605,6 +606,25 @@ def test_redelivery(dial, remote, version):
 
 
 @BOTH
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_under_way_has_no_age(dial, remote, version, qos):
+    """The remote may have it: it comes again however old it is, and its packet id is not another's."""
+    near = dial(version=version, max_age="1s")
+    conn = remote.up()
+    near.connect().publish("o/1", "old", qos=qos)
+    packet = conn.message(ack=False)
+    conn.reset()
+    test_bridge.wait_down(near)
+    near.connect().publish("o/1", "aged", qos=qos)
+    time.sleep(2.1)
+    near.connect().publish("o/1", "young", qos=qos)
+    conn = remote.up(present=1)
+    again, other = conn.message(ack=False), conn.message(ack=False)
+    assert (again.payload, again.dup, again.packet_id) == (b"old", 1, packet.packet_id)
+    assert other.payload == b"young" and other.packet_id != packet.packet_id
+
+
+@BOTH
 def test_qos2_step_by_step(dial, remote, version):
     """PUBLISH until PUBREC, then PUBREL until PUBCOMP, each again after a loss, and nothing afterwards."""
     near = dial(version=version)
@@ -817,6 +837,34 @@ def test_state_survives_a_crash(dial, remote, version):
     message(conn, "i/1", "next", qos=2, packet_id=7)
     conn.wait("PUBREC", packet_id=7)
     assert inside.wait("PUBLISH", dup=0).payload == b"next"
+
+
+@BOTH
+def test_an_answer_that_comes_when_its_link_has_gone(run_broker, plugins, remote, script, version):
+    """A PUBLISH of QoS 2 waits for an authority, and the bridge is made anew meanwhile: it is carried out once, the new
+    connection is told, and what comes behind it is answered, too."""
+    def instances(seconds):
+        return [{"name": "a", "module": script("WORKER"), "config": {"name": "a"}},
+                bridge(remote.port, IN, version=TEXT[version], keep_alive=seconds)]
+
+    more = {"chains": {"slow": {"authorize": ["a"]}}, "links": {"up": {"chains": "slow"}}}
+    near = run_broker(config(plugins, *instances("50s"), **more))
+    inside = sub(near, "i/#")
+    conn = remote.up()
+    conn.subscribed()
+    packet = message(conn, "i/a=later-accept:1500", "once", qos=2, packet_id=5)
+    wait_until(lambda: test_bridge.status(near)[0]["received"] == 1)
+    _reload(near, instances("51s"), plugins, **more)
+    conn = remote.up(present=1)
+    packet.dup = 1
+    conn.send(packet)
+    message(conn, "i/a=accept", "next", qos=1, packet_id=6)
+    conn.wait("PUBREC", packet_id=5)
+    conn.wait("PUBACK", packet_id=6)
+    conn.ack("PUBREL", 5)
+    conn.wait("PUBCOMP", packet_id=5)
+    assert {bytes(inside.message().payload), bytes(inside.message().payload)} == {b"once", b"next"}
+    inside.expect_quiet(0.1)
 
 
 @BOTH

@@ -8,12 +8,14 @@ import shutil
 
 import pytest
 
+import test_plugin
 from conftest import BIN
 from mqtt import Filter, wait_until
 from test_control import ask
 from test_plugin import CC, HERE, build
 
 pytestmark = pytest.mark.skipif(not shutil.which(CC), reason="there is no compiler")
+script = test_plugin.script      # a fixture
 STORE = pathlib.Path(BIN).resolve().parent / "plugins/persist-sqlite/persist-sqlite.so"
 INVAL, AGAIN, GONE, BUSY = -1, -3, -4, -14
 
@@ -155,17 +157,19 @@ def test_its_will(with_link):
     assert again.message().topic == "will/3"
 
 
-def test_too_much_at_once(with_link):
-    """AGAIN, and then it is told that it may go on."""
-    broker = with_link()
+def test_too_much_at_once(with_link, script):
+    """AGAIN, while as many are under way as may, wherever they wait; and then it is told that it may go on."""
+    broker = with_link(plugins=[{"name": "a", "module": script("WORKER"), "config": {"name": "a"}}],
+                       chains={"slow": {"authorize": ["a"]}}, links={"tap": {"chains": "slow"}})
     receiver = broker.connect()
     receiver.subscribe(Filter("out/#", qos=0))
-    taken = do(broker, "flood", 5000)
-    assert 1000 <= taken <= 5000
-    for _ in range(taken):
+    assert do(broker, "flood", 5000, "a=later-accept:1000") == 1024
+    assert do(broker, "flood", 1, "a=accept") == 0
+    assert told(broker, "writable") == []
+    wait_until(lambda: told(broker, "writable") == [""])
+    assert do(broker, "flood", 1, "a=accept") == 1
+    for _ in range(1025):
         receiver.message()
-    if taken < 5000:
-        wait_until(lambda: told(broker, "writable") == [""])
 
 
 def test_wrong_calls(with_link):
@@ -197,6 +201,13 @@ def test_an_operator_ends_its_session(with_link):
     broker = with_link()
     assert ask(broker, "sessions", "end", "$link/tap/tap").returncode == 0
     wait_until(lambda: told(broker, "closed") == ["0x98"])
+    do(broker, "open", "brief")
+    wait_until(lambda: len(told(broker, "opened")) == 2)
+    assert ask(broker, "sessions", "end", "$link/tap/tap").returncode == 0
+    wait_until(lambda: told(broker, "closed") == ["0x98"] * 2)
+    assert do(broker, "open") == 0
+    broker.connect().publish("in/x", "alive", qos=1)
+    wait_until(lambda: told(broker, "message"))
 
 
 def test_it_is_there_before_clients_are(with_link):

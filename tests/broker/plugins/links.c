@@ -4,13 +4,15 @@
  * message below in/echo/ it publishes again as out/…, at its QoS; it acknowledges the one when the
  * other was taken over. Below in/keep/ it acknowledges nothing until it is told to.
  *
- *     NAME open [forget] [max N] [will TOPIC]
- *                                    opens it: N unacknowledged at most
+ *     NAME open [forget] [brief] [max N] [will TOPIC]
+ *                                    opens it: N unacknowledged at most; brief: without a session
+ *                                    that stays
  *     NAME close [end|will]          closes it
  *     NAME sub FILTER QOS, unsub FILTER
  *     NAME ack                       what was kept
- *     NAME flood N                   publishes so many to out/flood, at QoS 1, until AGAIN; says
- * how many NAME bad                       calls with wrong arguments: what they give
+ *     NAME flood N [LEVEL]           publishes so many to out/flood/LEVEL, at QoS 1, until AGAIN;
+ *                                    says how many
+ *     NAME bad                       calls with wrong arguments: what they give
  */
 #include <avocet/avocet_admin.h>
 #include <avocet/avocet_link.h>
@@ -181,6 +183,8 @@ open_link(struct instance *instance, const avocet_admin_in *in)
 	for (size_t i = 0; i < in->n_args; i++) {
 		if (is(in->args[i], "forget")) {
 			opts.flags |= AVOCET_LINK_FORGET;
+		} else if (is(in->args[i], "brief")) {
+			opts.session_expiry_s = 0;
 		} else if (is(in->args[i], "max") && i + 1 < in->n_args) {
 			opts.receive_max = (uint32_t)number_of(in->args[i + 1]);
 		} else if (is(in->args[i], "will") && i + 1 < in->n_args) {
@@ -197,11 +201,14 @@ open_link(struct instance *instance, const avocet_admin_in *in)
 }
 
 static long
-flood(struct instance *instance, long count)
+flood(struct instance *instance, long count, avocet_str level)
 {
-	avocet_publish message = {AVOCET_SIZED(avocet_publish), .topic = avocet_str_of("out/flood"),
-	    .payload = {(const uint8_t *)"x", 1}, .qos = 1};
+	char topic[128];
+	avocet_publish message = {
+	    AVOCET_SIZED(avocet_publish), .payload = {(const uint8_t *)"x", 1}, .qos = 1};
 
+	(void)snprintf(topic, sizeof(topic), "out/flood/%.*s", (int)level.n, level.p);
+	message.topic = avocet_str_of(topic);
 	for (long i = 0; i < count; i++) {
 		if (instance->links->publish(instance->self, instance->link, &message, 0) !=
 		    AVOCET_OK) {
@@ -270,7 +277,8 @@ on_command(void *inst, avocet_req_h req, const avocet_admin_in *in, void *arg)
 	} else if (strcmp(what, "unsub") == 0) {
 		result = instance->links->unsubscribe(instance->self, instance->link, in->args, 1);
 	} else if (strcmp(what, "flood") == 0) {
-		result = flood(instance, number_of(in->args[0]));
+		result = flood(instance, number_of(in->args[0]),
+		    in->n_args > 1 ? in->args[1] : avocet_str_of("x"));
 	} else if (strcmp(what, "bad") == 0) {
 		result = bad_calls(instance);
 	} else {
