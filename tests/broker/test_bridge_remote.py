@@ -85,6 +85,7 @@ def test_connect_is_first_and_once(dial, remote, version):
         assert hello.props["session_expiry_interval"] == 0xFFFFFFFF
         assert hello.props["receive_maximum"] == 1000 and hello.props["topic_alias_maximum"] == 10
     conn.accept()
+    test_bridge.wait_up(near)       # what has QoS 0 waits for nobody
     speaker = near.connect()
     for qos in (0, 1, 2):
         speaker.publish("o/1", str(qos), qos=qos)
@@ -723,6 +724,7 @@ def test_order_of_pubrels(dial, remote, version):
 def test_order_of_a_topic(dial, remote, version, qos):
     near = dial(version=version)
     conn = remote.up()
+    test_bridge.wait_up(near)
     speaker = near.connect()
     for i in range(100):
         speaker.send(speaker.publish_packet("o/1", str(i), qos=qos))
@@ -1113,6 +1115,7 @@ def test_expiry_is_counted_down(dial, remote):
     conn.ack("PUBREC", 1)
     conn.expect("PUBREL")
     conn.reset()
+    test_bridge.wait_down(near)
     speaker.publish("o/1", "short", qos=1, message_expiry_interval=1)
     speaker.publish("o/1", "long", qos=1, message_expiry_interval=500)
     time.sleep(2.1)
