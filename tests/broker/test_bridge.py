@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -95,6 +96,13 @@ def wait_up(broker, name="up"):
 
 def wait_down(broker, name="up"):
     wait_until(lambda: not any(one["connected"] for one in status(broker, name)), what="the bridge to be down")
+
+
+def wait_subscribed(remote, count=1, client_id="bridge-up"):
+    """A remote that is an avocet has the subscriptions of a bridge, so what is published there comes."""
+    def told():
+        return json.loads(control(remote, "--json", "sessions", "show", client_id))[0]["subscriptions"]
+    wait_until(lambda: told() == count, what="the subscriptions at the remote")
 
 
 def sub(broker, *filters, version=5, **more):
@@ -214,20 +222,17 @@ def test_retained(run_broker, plugins):
                                              topic("out", "#", 1, "plain/", "plain/", retain="clear"),
                                              topic("in", "in/#", 1))))
     wait_up(near)
-    speaker = near.connect()
+    live, speaker = sub(far, "keep/#", "plain/#"), near.connect()
     for prefix in ("keep", "plain"):
         speaker.publish(f"{prefix}/x", "value", qos=1, retain=1)
-    live = sub(far, "done")
-    speaker.publish("keep/done", "x", qos=1)
-    wait_until(lambda: sub(far, Filter("keep/x", qos=1)).message(timeout=1).retain == 1, what="the message there")
-    late = sub(far, "plain/#")
-    late.expect_quiet(0.1)
-    inside = sub(near, "in/#")
-    packet = inside.message()
-    assert (packet.topic, bytes(packet.payload), packet.retain) == ("in/old", b"from there", 1)
+        assert said(live) == (f"{prefix}/x", b"value")
+    assert sub(far, Filter("keep/x", qos=1)).message(retain=1).payload == b"value"
+    assert not _has_retained(far, "plain/x")
+    wait_until(lambda: _has_retained(near, "in/old"), what="the message from there")
+    assert sub(near, "in/#").message(topic="in/old", retain=1).payload == b"from there"
     speaker.publish("keep/x", "", qos=1, retain=1)
-    wait_until(lambda: not _has_retained(far, "keep/x"), what="the retained message to go")
-    live.close()
+    assert said(live) == ("keep/x", b"")
+    assert not _has_retained(far, "keep/x")
 
 
 def _has_retained(broker, name):
@@ -241,17 +246,21 @@ def test_retained_that_was_there_before(run_broker, plugins, relays):
     """It is sent when the bridge is new, and not again when only its connection is."""
     far = run_broker()
     relay = relays(far.port)
-    seen = sub(far, Filter("#", qos=1))
-    instance = bridge(relay.port, topic("out", "r/#", 1))
-    near = run_broker(config(plugins, instance, bridge(relay.port, topic("in", "nothing/#"), name="other")))
-    wait_up(near)
-    near.connect().publish("r/1", "value", qos=1, retain=1)
+    seen = sub(far, Filter("#", qos=2))
+    near = run_broker(config(plugins))
+    speaker = near.connect()
+    speaker.publish("r/1", "value", qos=2, retain=1)
+    # By 3.1.1: with 5.0 the mark of a message would keep it from coming twice, however often it is sent.
+    _reload(near, [bridge(relay.port, topic("out", "r/#", 2), version="3.1.1")], plugins)
     assert said(seen) == ("r/1", b"value")
+    wait_up(near)
+    assert _has_retained(far, "r/1")
     relay.cut()
     wait_until(lambda: status(near)[0]["connects"] == 2)
     wait_up(near)
-    near.connect().publish("r/2", "next", qos=1)
-    assert said(seen) == ("r/2", b"next")
+    speaker.publish("r/2", "next", qos=2)
+    assert said(seen) == ("r/2", b"next")       # QoS 2: what was under way does not come twice, either
+    seen.expect_quiet(0.2)
 
 
 def test_retained_after_the_remote_has_lost_them(run_broker, plugins, relays):
@@ -323,6 +332,7 @@ def test_cut_while_it_flows(run_broker, plugins, relays, version):
     near = run_broker(config(plugins, bridge(relay.port, topic("out", "o/#", 2), topic("in", "i/#", 2),
                                              version=version), store=True))
     wait_up(near)
+    wait_subscribed(far)
     inside, outside = sub(near, Filter("i/#", qos=2)), sub(far, Filter("o/#", qos=2))
     speaker, speaker_there = near.connect(), far.connect()
     count = 300
@@ -373,7 +383,8 @@ def test_a_remote_that_forgets(run_broker, plugins, relays):
     near = run_broker(config(plugins, bridge(relay.port, topic("out", "o/#", 2), topic("in", "i/#", 2)), store=True))
     wait_up(near)
     speaker = near.connect()
-    far.process.send_signal(19)     # SIGSTOP: what is sent is not answered
+    far.process.send_signal(signal.SIGSTOP)     # what is sent is not answered
+    wait_until(lambda: "State:\tT" in pathlib.Path(f"/proc/{far.process.pid}/status").read_text())
     for i in range(50):
         speaker.publish("o/x", str(i), qos=2)
     relay.open = False
@@ -383,9 +394,10 @@ def test_a_remote_that_forgets(run_broker, plugins, relays):
     relay.open = True       # not before: nobody would be there for what comes
     got = []
     wait_until(lambda: got.append(said(receiver)[1]) or got[-1] == b"49", what="the last message")
-    assert [int(one) for one in got] == sorted({int(one) for one in got})
+    assert got == [b"%d" % i for i in range(50)]
     inside = sub(near, "i/#")
     wait_up(near)
+    wait_subscribed(far)
     far.connect().publish("i/1", "in", qos=2)
     assert said(inside) == ("i/1", b"in")
     wait_until(lambda: "the remote has forgotten the session" in near.log())
@@ -685,6 +697,7 @@ def test_access_rules(run_broker, plugins, tmp_path):
                                     local_username="friend"),
                              chains={"bridges": {"authorize": ["rules"]}}, links={"up": {"chains": "bridges"}}))
     wait_up(near)
+    wait_subscribed(far, 2)
     inside, outside = sub(near, Filter("#", qos=1)), sub(far, Filter("#", qos=1))
     speaker, speaker_there = near.connect(), far.connect()
     speaker_there.publish("no/1", "x", qos=1)
