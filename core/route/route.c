@@ -565,8 +565,7 @@ route_publish_own(struct route_desk *desk, struct bytes topic, struct bytes payl
 bool
 route_publish_trusted(struct route_desk *desk, struct msg_draft *draft)
 {
-	struct route_publication publication = {
-	    .draft = *draft, .mode = ROUTE_RELAXED};
+	struct route_publication publication = {.draft = *draft, .mode = ROUTE_RELAXED};
 	enum route_status status = route_publish(desk, &publication);
 
 	msg_draft_fini(&publication.draft);
