@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridges to other brokers: to Debian's mosquitto and to avocet, in both versions; what must not be lost."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -12,108 +11,18 @@ import time
 import pytest
 
 import test_plugin
+from bridges import (CONTROL, FOLDER, bridge, config, control, needs_bridge, needs_store, plugins, relays, reload, said,
+                     status, sub, topic, wait_down, wait_subscribed, wait_up)
 from conftest import BIN, environment, free_port, yaml_text
 from mqtt import Client, Filter, wait_until
-from relay import Relay
 
-FOLDER = pathlib.Path(BIN).resolve().parent
-CONTROL = str(FOLDER / "avocetctl")
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-pytestmark = pytest.mark.skipif(not (FOLDER / "plugins/bridge/bridge.so").exists(), reason="built without bridge")
-needs_store = pytest.mark.skipif(not (FOLDER / "plugins/persist-sqlite/persist-sqlite.so").exists(),
-                                 reason="built without persist-sqlite")
+pytestmark = needs_bridge
 needs_scram = pytest.mark.skipif(not (FOLDER / "plugins/auth-sasl/auth-sasl.so").exists(),
                                  reason="built without auth-sasl")
 needs_mosquitto = pytest.mark.skipif(not os.access(MOSQUITTO, os.X_OK), reason="there is no mosquitto")
-FAST = {"backoff_min": "50ms", "backoff_max": "200ms"}
 LASTING = {"session_expiry_interval": 1000}
-
-
 script = test_plugin.script         # a fixture
-
-
-@pytest.fixture(scope="module")
-def plugins(tmp_path_factory):
-    """A folder with all plugins."""
-    folder = tmp_path_factory.mktemp("plugins")
-    for module in FOLDER.glob("plugins/*/*.so"):
-        (folder / module.name).symlink_to(module)
-    return str(folder)
-
-
-@pytest.fixture
-def relays():
-    made = []
-
-    def make(target):
-        made.append(Relay(target))
-        return made[-1]
-
-    yield make
-    for relay in made:
-        relay.close()
-
-
-def bridge(port, *topics, name="up", **more):
-    """An instance; `more` goes to remote where remote has such a key."""
-    of_bridge = ("connections", "start", "threshold", "idle_timeout", "local_username", "max_age", "notifications",
-                 "notifications_local_only", "notification_topic")
-    remote = {"address": f"mqtt://127.0.0.1:{port}" if isinstance(port, int) else port, "client_id": f"bridge-{name}",
-              **FAST, **{key: value for key, value in more.items() if key not in of_bridge}}
-    return {"name": name, "module": "bridge",
-            "config": {"remote": remote, "topics": list(topics),
-                       **{key: value for key, value in more.items() if key in of_bridge}}}
-
-
-def topic(direction, filter_, qos=0, local="", remote="", **more):
-    return {"direction": direction, "filter": filter_, "qos": qos, "local_prefix": local, "remote_prefix": remote,
-            **more}
-
-
-def config(plugins, *instances, store=False, **more):
-    made = {"broker": {"plugin_dir": plugins, "shutdown_timeout": "2s"}, "plugins": list(instances), **more}
-    if store:
-        made["plugins"].insert(0, {"name": "db", "module": "persist-sqlite", "config": {"min_free": 0, "ballast": 0}})
-        made["store"] = "db"
-    return made
-
-
-def control(broker, *words):
-    """What avocetctl answers, which must not fail."""
-    done = subprocess.run([CONTROL, "--control", str(broker.run / "control.sock"), *words], capture_output=True,
-                          text=True, env=environment(), timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def status(broker, name="up"):
-    return json.loads(control(broker, "--json", name, "status"))
-
-
-def wait_up(broker, name="up"):
-    wait_until(lambda: all(one["connected"] for one in status(broker, name)), what="the bridge to be up")
-
-
-def wait_down(broker, name="up"):
-    wait_until(lambda: not any(one["connected"] for one in status(broker, name)), what="the bridge to be down")
-
-
-def wait_subscribed(remote, count=1, client_id="bridge-up"):
-    """A remote that is an avocet has the subscriptions of a bridge, so what is published there comes."""
-    def told():
-        return json.loads(control(remote, "--json", "sessions", "show", client_id))[0]["subscriptions"]
-    wait_until(lambda: told() == count, what="the subscriptions at the remote")
-
-
-def sub(broker, *filters, version=5, **more):
-    client = broker.connect(version=version, **more)
-    client.subscribe(*[one if isinstance(one, Filter) else Filter(one, qos=2) for one in filters])
-    return client
-
-
-def said(client):
-    packet = client.message()
-    return packet.topic, bytes(packet.payload)
 
 
 class Mosquitto:
@@ -251,7 +160,7 @@ def test_retained_that_was_there_before(run_broker, plugins, relays):
     speaker = near.connect()
     speaker.publish("r/1", "value", qos=2, retain=1)
     # By 3.1.1: with 5.0 the mark of a message would keep it from coming twice, however often it is sent.
-    _reload(near, [bridge(relay.port, topic("out", "r/#", 2), version="3.1.1")], plugins)
+    reload(near, [bridge(relay.port, topic("out", "r/#", 2), version="3.1.1")], plugins)
     assert said(seen) == ("r/1", b"value")
     wait_up(near)
     assert _has_retained(far, "r/1")
@@ -438,7 +347,7 @@ def test_a_bridge_that_is_no_more(run_broker, plugins):
     far = run_broker()
     near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
     wait_up(near)
-    _reload(near, [], plugins, store=True)
+    reload(near, [], plugins, store=True)
     wait_until(lambda: "session $link/up/0 belongs to no link any more" in near.log())
     control(near, "sessions", "end", "$link/up/0")
     assert "$link/up/0" not in control(near, "sessions")
@@ -572,7 +481,7 @@ def test_fewer_connections(run_broker, plugins, relays):
     for i in range(40):
         speaker.publish(f"t/{i}", str(i), qos=1)
     receiver = sub(far, Filter("t/#", qos=1))
-    _reload(near, [instance(1)], plugins, store=True)
+    reload(near, [instance(1)], plugins, store=True)
     relay.open = True
     assert {said(receiver)[0] for _ in range(40)} == {f"t/{i}" for i in range(40)}
     wait_until(lambda: near.log().count("everything is sent: it ends") == 3)
@@ -728,7 +637,7 @@ def test_an_authority_that_cannot_say(run_broker, plugins, script):
     receiver, speaker = sub(far, Filter("#", qos=1)), near.connect()
     speaker.publish("o/a=later-accept:400/1", "x", qos=1)
     assert said(receiver)[1] == b"x"
-    _reload(near, instances(), plugins, **more("50ms"))
+    reload(near, instances(), plugins, **more("50ms"))
     wait_until(lambda: "did not answer in time" in near.log(), what="the question to end")
     speaker.publish("o/a=later-accept:400/1", "y", qos=1)
     assert said(receiver)[1] == b"y"
@@ -749,7 +658,7 @@ def test_rules_that_change(run_broker, plugins, tmp_path):
     speaker.publish("a/1", "x", qos=1)
     assert said(receiver)[0] == "a/1"
     acl.write_text("rules:\n" + rule.format("b"))
-    _reload(near, instances, plugins, **more)
+    reload(near, instances, plugins, **more)
     wait_until(lambda: 'may not have "a/#" of this broker' in near.log())
     speaker.publish("a/2", "x", qos=1)
     speaker.publish("b/2", "x", qos=1)
@@ -793,18 +702,6 @@ def _wait_said(client, payload):
     wait_until(lambda: said(client)[1] == payload, what=f"{payload}")
 
 
-def _reload(broker, instances, plugins, **more):
-    """Writes another configuration with the same ports and loads it."""
-    listeners = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in broker.ports.items()]
-    made = config(plugins, *instances, listeners=listeners, **more)
-    made["broker"].update({"workers": 2, "data_dir": str(broker.folder), "sys_interval": "1s",
-                           "control": str(broker.run / "control.sock")})
-    broker.config_file.write_text(yaml_text(made))
-    before = broker.log().count("the configuration was loaded again")
-    broker.process.send_signal(1)
-    wait_until(lambda: broker.log().count("the configuration was loaded again") > before, what="the reload")
-
-
 def test_reload(run_broker, plugins):
     """One is changed, one comes, one goes, and one is not touched."""
     far = run_broker()
@@ -815,7 +712,7 @@ def test_reload(run_broker, plugins):
     for name in ("same", "changed", "goes"):
         wait_up(near, name)
     receiver = sub(far, Filter("#", qos=1))
-    _reload(near, [same, bridge(far.port, topic("out", "b/#", 1), name="changed"),
+    reload(near, [same, bridge(far.port, topic("out", "b/#", 1), name="changed"),
                    bridge(far.port, topic("out", "n/#", 1), name="new")], plugins)
     wait_up(near, "new")
     wait_until(lambda: status(near, "changed")[0]["connects"] == 2)
