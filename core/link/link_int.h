@@ -155,6 +155,7 @@ struct link {
 	struct dial *dial;
 	struct link_conn *conn;
 	struct link_echo *echo;        /* NULL: none is expected */
+	int64_t connect_end_ms;        /* until then the remote must have accepted */
 	int64_t used_ms;               /* when something was sent or received last */
 	uint32_t attempt;              /* since it was up */
 	uint32_t at;                   /* the address that is dialled */

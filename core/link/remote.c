@@ -585,8 +585,7 @@ on_dialled(void *arg, int fd, const struct addr *addr, const char *why)
 	if (link->table->stopping) {
 		peer_pause(&conn->peer, PEER_PAUSE_STOP);
 	}
-	peer_set_deadline(
-	    &conn->peer, context_current->mono_ms + link->options->remote->connect_timeout_ms);
+	peer_set_deadline(&conn->peer, link->connect_end_ms);
 	link_greet(link);
 }
 
@@ -601,6 +600,7 @@ dial(struct link *link)
 		return;
 	}
 	link->state = LINK_DIALLING;
+	link->connect_end_ms = context_current->mono_ms + remote->connect_timeout_ms;
 	link->dial = dial_start(&link->table->dials, remote->addresses.items[link->at],
 	    remote->connect_timeout_ms, on_dialled, link);
 }

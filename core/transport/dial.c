@@ -43,7 +43,7 @@ struct dial {
 	dial_fn *fn;
 	void *arg;
 	struct watch watch;
-	struct timer timer; /* the deadline; also the way out of dial_start */
+	struct timer timer; /* the way out of dial_start; then of the look-up, and each address */
 	struct lookup *lookup;
 	int64_t end_ms;
 	int count, at; /* addresses, and the one that is tried */
@@ -88,6 +88,8 @@ end_thread(struct lookup *lookup)
 }
 
 /* --- connecting --- */
+
+static timer_fn on_address_over;
 
 static void
 let_go(struct dial *dial)
@@ -143,13 +145,32 @@ succeed(struct dial *dial)
 }
 
 static void
-note_error(struct dial *dial, int error)
+note(struct dial *dial, const char *reason)
 {
-	char name[ADDR_TEXT_SIZE], reason[128];
+	char name[ADDR_TEXT_SIZE];
 
 	(void)addr_format(&dial->addrs[dial->at], name);
-	(void)snprintf(dial->why, sizeof(dial->why), "%s: %s", name,
-	    strerror_r(error, reason, sizeof(reason)));
+	(void)snprintf(dial->why, sizeof(dial->why), "%s: %s", name, reason);
+}
+
+static void
+note_error(struct dial *dial, int error)
+{
+	char reason[128];
+
+	note(dial, strerror_r(error, reason, sizeof(reason)));
+}
+
+/* Each that is left gets the same share of the time that is left: one that does not answer leaves
+ * some to the others. */
+static void
+set_address_timer(struct dial *dial)
+{
+	int64_t now_ms = context_current->mono_ms;
+
+	dial->timer.fn = on_address_over;
+	timer_set(dial->room->worker, &dial->timer,
+	    now_ms + (dial->end_ms - now_ms) / (dial->count - dial->at));
 }
 
 /* The next address; or it has failed. */
@@ -170,12 +191,33 @@ try_next(struct dial *dial)
 			errno == EINPROGRESS) &&
 		    watch_attach(&dial->watch, dial->room->worker, fd, WATCH_WRITE) == 0) {
 			dial->watch.fd = fd;
+			set_address_timer(dial);
 			return;
 		}
 		note_error(dial, errno);
 		(void)close(fd);
 	}
 	fail(dial, dial->why);
+}
+
+static void
+leave_address(struct dial *dial)
+{
+	watch_detach(&dial->watch);
+	(void)close(dial->watch.fd);
+	dial->watch.fd = -1;
+	dial->at++;
+	try_next(dial);
+}
+
+static void
+on_address_over(struct worker *worker, struct timer *timer)
+{
+	struct dial *dial = list_item(timer, struct dial, timer);
+
+	(void)worker;
+	note(dial, "no answer in time");
+	leave_address(dial);
 }
 
 static void
@@ -194,11 +236,7 @@ on_watch(struct watch *watch, unsigned events)
 		return;
 	}
 	note_error(dial, error);
-	watch_detach(watch);
-	(void)close(watch->fd);
-	watch->fd = -1;
-	dial->at++;
-	try_next(dial);
+	leave_address(dial);
 }
 
 static void
@@ -227,13 +265,10 @@ on_found(struct worker *worker, struct mail *mail)
 }
 
 static void
-on_deadline(struct worker *worker, struct timer *timer)
+on_lookup_over(struct worker *worker, struct timer *timer)
 {
 	(void)worker;
-	fail(list_item(timer, struct dial, timer),
-	    list_item(timer, struct dial, timer)->why[0] != '\0'
-		? list_item(timer, struct dial, timer)->why
-		: "no answer in time");
+	fail(list_item(timer, struct dial, timer), "the host's name was not found in time");
 }
 
 /* What is an address already needs no thread. */
@@ -252,7 +287,7 @@ on_begin(struct worker *worker, struct timer *timer)
 	struct dial *dial = list_item(timer, struct dial, timer);
 	struct lookup *lookup = dial->lookup;
 
-	timer->fn = on_deadline;
+	timer->fn = on_lookup_over;
 	timer_set(worker, timer, dial->end_ms);
 	if (is_at_once(lookup->text)) {
 		lookup->count =
@@ -285,17 +320,18 @@ dial_room_fini(struct dial_room *room)
 
 	while ((link = list_take_first(&room->lookups)) != NULL) {
 		struct lookup *lookup = list_item(link, struct lookup, link);
+		struct thread *thread = lookup->thread;
 		bool is_done;
 
 		lock_take(&lookup->lock);
-		is_done = lookup->is_done || lookup->thread == NULL;
+		is_done = lookup->is_done || thread == NULL;
 		lookup->worker = NULL;
 		lock_give(&lookup->lock);
 		if (is_done) {
 			end_thread(lookup);
 			free_lookup(lookup);
 		} else {
-			thread_abandon(&lookup->thread);
+			thread_abandon(&thread); /* which frees the look-up: perhaps it has */
 		}
 	}
 }

@@ -31,7 +31,8 @@ void dial_room_fini(struct dial_room *room);
 typedef void dial_fn(void *arg, int fd, const struct addr *peer, const char *why);
 
 /* text: as of addr.h, with a host or path. timeout_ms: of all addresses together, the look-up
- * included. fn is called once, not inside this call, and the dial is over then. */
+ * included; each address that is left gets an equal share of what is left. fn is called once, not
+ * inside this call, and the dial is over then. */
 struct dial *dial_start(
     struct dial_room *room, const char *text, int64_t timeout_ms, dial_fn *fn, void *arg);
 

@@ -133,11 +133,11 @@ typedef struct avocet_link_remote {
 	uintptr_t reserved;
 	uint32_t version; /* 3, 4 or 5, as in avocet_client_info. */
 	uint32_t keep_alive_s;
-	uint32_t session_expiry_s; /* MQTT 5; UINT32_MAX: never. */
-	uint32_t receive_max;      /* MQTT 5: QoS 1 and 2 from there that are not acknowledged. */
-	uint32_t max_packet_size;  /* Of what comes from there; 0: no limit. */
-	uint32_t topic_alias_max;  /* MQTT 5: of either direction. */
-	uint32_t connect_timeout_ms;
+	uint32_t session_expiry_s;   /* MQTT 5; UINT32_MAX: never. */
+	uint32_t receive_max;        /* MQTT 5: QoS 1 and 2 from there that are not acknowledged. */
+	uint32_t max_packet_size;    /* Of what comes from there; 0: no limit. */
+	uint32_t topic_alias_max;    /* MQTT 5: of either direction. */
+	uint32_t connect_timeout_ms; /* Of an attempt: the look-up, and all until CONNACK. */
 	uint32_t backoff_min_ms, backoff_max_ms; /* Between two attempts; doubled, with jitter. */
 	uint32_t lazy_count;                     /* LAZY: as many messages wait. */
 	uint32_t lazy_idle_ms;    /* LAZY: the connection ends after so long without one. */
@@ -163,7 +163,8 @@ typedef struct avocet_link_opts {
 	 * NULL: none. */
 	const avocet_publish *will;
 	uintptr_t reserved2;
-	/* How long the session outlives the link; UINT32_MAX: for ever. */
+	/* How long the session outlives the link, a remote one its connection: it counts from the
+	 * loss of that. UINT32_MAX: for ever. */
 	uint32_t session_expiry_s;
 	uint32_t receive_max; /* Local: QoS 1 and 2 that are not acknowledged; 0: as limits say. */
 	/* parts > 1: of the messages whose topics fall into as many parts, the link gets this one,

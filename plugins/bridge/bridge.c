@@ -48,6 +48,20 @@ on_ready(void *inst, avocet_link_h link, void *user)
 	}
 }
 
+/* Of the remote's words no byte may mean something to a terminal. */
+static void
+set_text(struct bridge_line *line, avocet_str text)
+{
+	size_t len = text.n < sizeof(line->text) ? text.n : sizeof(line->text) - 1;
+
+	(void)pthread_mutex_lock(&line->lock);
+	for (size_t i = 0; i < len; i++) {
+		line->text[i] = text.p[i] >= ' ' && text.p[i] <= '~' ? text.p[i] : '?';
+	}
+	line->text[len] = '\0';
+	(void)pthread_mutex_unlock(&line->lock);
+}
+
 static void
 on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str text)
 {
@@ -61,9 +75,7 @@ on_lost(void *inst, avocet_link_h link, void *user, uint32_t reason, avocet_str 
 	}
 	bridge_login_free(line->login);
 	line->login = NULL;
-	(void)pthread_mutex_lock(&line->lock);
-	(void)snprintf(line->text, sizeof(line->text), "%.*s", (int)text.n, text.p);
-	(void)pthread_mutex_unlock(&line->lock);
+	set_text(line, text);
 }
 
 static int32_t
@@ -145,12 +157,6 @@ static const avocet_link_events events = {
 
 /* --- opening: main --- */
 
-static avocet_str
-str_of(const char *text)
-{
-	return avocet_str_of(text);
-}
-
 static avocet_link_sub *
 make_subs(const struct bridge_config *config, enum bridge_direction except, size_t *count_out)
 {
@@ -160,11 +166,12 @@ make_subs(const struct bridge_config *config, enum bridge_direction except, size
 	for (size_t i = 0; subs != NULL && i < config->n_rules; i++) {
 		const struct bridge_rule *rule = &config->rules[i];
 
-		if (rule->direction == except) {
+		if (rule->direction == except ||
+		    (except == BRIDGE_IN ? rule->is_again_here : rule->is_again_there)) {
 			continue;
 		}
 		subs[(*count_out)++] = (avocet_link_sub){
-		    .filter = str_of(except == BRIDGE_IN ? rule->local : rule->remote),
+		    .filter = avocet_str_of(except == BRIDGE_IN ? rule->local : rule->remote),
 		    .qos = rule->qos,
 		    .options = AVOCET_SUB_NO_LOCAL | AVOCET_SUB_RETAIN_AS_PUBLISHED |
 			       AVOCET_SUB_RETAIN_IF_NEW};
@@ -193,13 +200,13 @@ set_notifications(const struct bridge *instance, const struct bridge_config *con
 	}
 	(void)snprintf(opening->state_topic, sizeof(opening->state_topic),
 	    "$SYS/broker/connection/%.100s/state", instance->name);
-	opening->remote.state_topic = str_of(opening->state_topic);
+	opening->remote.state_topic = avocet_str_of(opening->state_topic);
 	if (!config->notifies_remote) {
 		return;
 	}
 	topic = topic != NULL ? topic : opening->state_topic;
 	opening->will = (avocet_publish){AVOCET_SIZED(avocet_publish), .flags = AVOCET_MSG_RETAIN,
-	    .topic = str_of(topic), .payload = {(const uint8_t *)"0", 1}, .qos = 1};
+	    .topic = avocet_str_of(topic), .payload = {(const uint8_t *)"0", 1}, .qos = 1};
 	opening->birth = opening->will;
 	opening->birth.payload.p = (const uint8_t *)"1";
 	opening->remote.will = &opening->will;
@@ -214,11 +221,11 @@ set_remote(struct bridge *instance, const struct bridge_config *config,
 
 	*remote = (avocet_link_remote){AVOCET_SIZED(avocet_link_remote), .flags = config->flags,
 	    .addresses = opening->addresses, .n_addresses = config->n_addresses,
-	    .path = str_of(config->path), .cafile = str_of(config->cafile),
-	    .certfile = str_of(config->certfile), .keyfile = str_of(config->keyfile),
-	    .crlfile = str_of(config->crlfile), .ciphers = str_of(config->ciphers),
-	    .ciphersuites = str_of(config->ciphersuites),
-	    .server_name = str_of(config->server_name), .version = config->version,
+	    .path = avocet_str_of(config->path), .cafile = avocet_str_of(config->cafile),
+	    .certfile = avocet_str_of(config->certfile), .keyfile = avocet_str_of(config->keyfile),
+	    .crlfile = avocet_str_of(config->crlfile), .ciphers = avocet_str_of(config->ciphers),
+	    .ciphersuites = avocet_str_of(config->ciphersuites),
+	    .server_name = avocet_str_of(config->server_name), .version = config->version,
 	    .keep_alive_s = config->keep_alive_s, .session_expiry_s = config->session_expiry_s,
 	    .receive_max = config->receive_max, .max_packet_size = config->max_packet_size,
 	    .topic_alias_max = config->topic_alias_max,
@@ -237,11 +244,11 @@ set_remote(struct bridge *instance, const struct bridge_config *config,
 		(void)snprintf(opening->client_id, sizeof(opening->client_id), "%.240s-%u",
 		    config->client_id, line->at);
 	}
-	remote->client_id = str_of(opening->client_id);
+	remote->client_id = avocet_str_of(opening->client_id);
 	if (config->mechanism != NULL) {
-		remote->method = str_of(config->mechanism);
+		remote->method = avocet_str_of(config->mechanism);
 	} else if (config->username != NULL) {
-		remote->username = str_of(config->username);
+		remote->username = avocet_str_of(config->username);
 	}
 	if (config->mechanism == NULL && config->password != NULL) {
 		remote->password =
@@ -265,10 +272,10 @@ begin_opening(struct bridge *instance, const struct bridge_config *config,
 		return false;
 	}
 	for (size_t i = 0; i < config->n_addresses; i++) {
-		opening->addresses[i] = str_of(config->addresses[i]);
+		opening->addresses[i] = avocet_str_of(config->addresses[i]);
 	}
 	for (size_t i = 0; i < instance->n_old_filters; i++) {
-		opening->unsubs[i] = str_of(instance->old_filters[i]);
+		opening->unsubs[i] = avocet_str_of(instance->old_filters[i]);
 	}
 	set_remote(instance, config, line, opening);
 	opening->remote.n_subs = line->at == 0 ? there : 0;
@@ -278,9 +285,9 @@ begin_opening(struct bridge *instance, const struct bridge_config *config,
 	}
 	(void)snprintf(opening->name, sizeof(opening->name), "%u", line->at);
 	opening->opts =
-	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = str_of(opening->name),
-		.username = str_of(config->local_username), .subs = opening->here, .n_subs = here,
-		.sub_size = sizeof(*opening->here), .remote = &opening->remote,
+	    (avocet_link_opts){AVOCET_SIZED(avocet_link_opts), .name = avocet_str_of(opening->name),
+		.username = avocet_str_of(config->local_username), .subs = opening->here,
+		.n_subs = here, .sub_size = sizeof(*opening->here), .remote = &opening->remote,
 		.session_expiry_s = UINT32_MAX, .part = config->connections > 1 ? line->at : 0,
 		.parts = config->connections > 1 ? config->connections : 0,
 		.worker = AVOCET_ANY_WORKER};
@@ -296,7 +303,7 @@ end_opening(struct opening *opening)
 	free(opening->unsubs);
 }
 
-/* AVOCET_OK, or what open() said, with a sentence. */
+/* AVOCET_OK, or what open() said, with a sentence: it is tried again at the next reload. */
 static int32_t
 open_line(struct bridge_line *line, avocet_error *err)
 {
@@ -314,6 +321,9 @@ open_line(struct bridge_line *line, avocet_error *err)
 	}
 	end_opening(&opening);
 	line->is_open = status == AVOCET_OK;
+	if (!line->is_open) {
+		set_text(line, avocet_str_of(err->text));
+	}
 	return status;
 }
 
@@ -362,17 +372,29 @@ open_all(struct bridge *instance, avocet_error *err)
 	return good;
 }
 
+/* Nothing has changed; but what could not be opened may be possible now. */
+static bool
+open_missing(struct bridge *instance, avocet_error *err)
+{
+	bool good = true;
+
+	for (uint32_t i = 0; i < instance->config->connections && good; i++) {
+		if (!instance->lines[i].is_open) {
+			good = open_line(&instance->lines[i], err) == AVOCET_OK;
+		}
+	}
+	return good;
+}
+
 /* --- life --- */
 
 static int32_t
 create(const avocet_host *host, avocet_self *self, void **inst_out, avocet_error *err)
 {
 	struct bridge *instance = calloc(1, sizeof(*instance));
-	const char *why = bridge_login_init();
 
-	if (instance == NULL || why != NULL) {
-		(void)snprintf(err->text, sizeof(err->text), "%s", why != NULL ? why : "no memory");
-		free(instance);
+	if (instance == NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "no memory");
 		return AVOCET_E_NOMEM;
 	}
 	instance->host = host;
@@ -424,7 +446,13 @@ prepare(void *inst, const avocet_conf *conf, void **next_out, avocet_error *err)
 	struct bridge *instance = inst;
 	struct bridge_config *config =
 	    bridge_config_read(instance->conf, conf, instance->name, err);
+	const char *why = config != NULL && config->mechanism != NULL ? bridge_login_init() : NULL;
 
+	if (why != NULL) {
+		(void)snprintf(err->text, sizeof(err->text), "SASL: %s", why);
+		bridge_config_unref(config);
+		config = NULL;
+	}
 	*next_out = config;
 	return config != NULL ? AVOCET_OK : AVOCET_E_CONFIG;
 }
@@ -441,23 +469,36 @@ is_wanted(const struct bridge_config *config, const char *filter)
 	return false;
 }
 
-/* What the remote has to be told that it is not wanted any more. */
+/* What the remote has to be told that it is not wanted any more: also what was so before, since
+ * perhaps it was away. */
 static void
 note_old_filters(struct bridge *instance, const struct bridge_config *old)
 {
-	forget_old_filters(instance);
-	instance->old_filters = calloc(old->n_rules + 1, sizeof(*instance->old_filters));
-	for (size_t i = 0; instance->old_filters != NULL && i < old->n_rules; i++) {
-		const struct bridge_rule *rule = &old->rules[i];
+	size_t kept = 0;
+	char **filters = realloc(
+	    instance->old_filters, (instance->n_old_filters + old->n_rules + 1) * sizeof(*filters));
 
-		if (rule->direction != BRIDGE_OUT && !is_wanted(instance->config, rule->remote)) {
-			char *filter = strdup(rule->remote);
-
-			if (filter != NULL) {
-				instance->old_filters[instance->n_old_filters++] = filter;
-			}
+	if (filters == NULL) {
+		return;
+	}
+	for (size_t i = 0; i < instance->n_old_filters; i++) {
+		if (is_wanted(instance->config, filters[i])) {
+			free(filters[i]);
+		} else {
+			filters[kept++] = filters[i];
 		}
 	}
+	for (size_t i = 0; i < old->n_rules; i++) {
+		const struct bridge_rule *rule = &old->rules[i];
+
+		if (rule->direction != BRIDGE_OUT && !rule->is_again_there &&
+		    !is_wanted(instance->config, rule->remote)) {
+			filters[kept] = strdup(rule->remote);
+			kept += filters[kept] != NULL;
+		}
+	}
+	instance->old_filters = filters;
+	instance->n_old_filters = kept;
 }
 
 static void
@@ -466,15 +507,18 @@ commit(void *inst, void *next, void **old_out)
 	struct bridge *instance = inst;
 	struct bridge_config *old = instance->config;
 	avocet_error error = {0};
+	bool is_same;
 
 	instance->config = next;
 	*old_out = old;
-	if (old == NULL || !instance->has_started ||
-	    strcmp(old->text, instance->config->text) == 0) {
+	if (old == NULL || !instance->has_started) {
 		return;
 	}
-	note_old_filters(instance, old);
-	if (!open_all(instance, &error)) {
+	is_same = bridge_config_equals(old, instance->config);
+	if (!is_same) {
+		note_old_filters(instance, old);
+	}
+	if (!(is_same ? open_missing(instance, &error) : open_all(instance, &error))) {
 		say(instance, AVOCET_LOG_ERROR, error.text);
 	}
 }

@@ -29,7 +29,8 @@ struct bridge_rule {
 	char *local, *remote;               /* whole filters */
 	char *local_prefix, *remote_prefix; /* "" where there is none */
 	size_t local_prefix_len, remote_prefix_len;
-	bool is_all; /* the filter is "#" on both sides, without prefixes */
+	bool is_all;                        /* the filter is "#" on both sides, without prefixes */
+	bool is_again_here, is_again_there; /* an earlier line asks for the same filter */
 };
 
 /* A configuration, read. Immutable, counted. */
@@ -51,7 +52,9 @@ struct bridge_config {
 	uint32_t connections;
 	bool notifies, notifies_remote;
 	char *notification_topic;
-	char *text; /* all of it in one text, to see whether anything has changed; wiped */
+	/* All of it but the password in one text, and the state of the files of TLS: to see whether
+	 * anything has changed. */
+	char *text;
 };
 
 struct bridge;
@@ -93,6 +96,23 @@ struct bridge {
 struct bridge_config *bridge_config_read(
     const avocet_conf_api *api, const avocet_conf *conf, const char *name, avocet_error *err);
 void bridge_config_unref(struct bridge_config *config);
+/* They ask for the same links. */
+bool bridge_config_equals(const struct bridge_config *one, const struct bridge_config *other);
+
+/* --- address.c --- */
+/* [SCHEME://]HOST[:PORT][/PATH] or unix:/PATH. NULL, or what is wrong with it, static.
+ * *address_out: HOST:PORT, [IPV6]:PORT or unix:/PATH, to be freed; *path_out: of WebSocket, in
+ * text, or NULL; *flags_out: AVOCET_LINK_TLS and AVOCET_LINK_WEBSOCKET. */
+const char *bridge_address_read(
+    const char *text, char **address_out, const char **path_out, uint32_t *flags_out);
+
+/* --- check.c --- */
+bool bridge_topic_is_good(const char *topic);
+bool bridge_filter_is_good(const char *filter);
+/* A file of TLS, in which a line of PEM must have this label: what tells whether it has changed is
+ * written to `state`. False with a sentence. */
+bool bridge_file_state(
+    const char *path, const char *label, FILE *state, char *why, size_t why_size);
 
 /* --- map.c --- */
 /* Does a filter match a topic? As MQTT has it; both are well formed. */
@@ -100,10 +120,12 @@ bool bridge_matches(const char *filter, const char *topic, size_t topic_len);
 /* What goes out, and what comes in: AVOCET_PASS or AVOCET_DROP. Any thread. */
 int32_t bridge_map_out(const struct bridge_config *config, avocet_link_map *map);
 int32_t bridge_map_in(const struct bridge_config *config, avocet_link_map *map);
+/* Of lines with the same filter the first one decides, as of all that match. */
+void bridge_mark_again(struct bridge_config *config);
 
 /* --- login.c --- */
 struct bridge_login;
-/* Once per process, before the first; NULL or a sentence. Main. */
+/* Before the first, any number of times; NULL or a sentence. Main. */
 const char *bridge_login_init(void);
 struct bridge_login *bridge_login_new(
     const char *mechanism, const char *username, const char *password, char *why, size_t why_size);

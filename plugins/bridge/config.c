@@ -7,6 +7,8 @@
 
 #include "bridge.h"
 
+/* As many as a link takes. */
+enum { MOST_ADDRESSES = 100, MOST_TOPICS = 10000 };
 enum { MS_NS = 1000000, MAX_PATH = 96, MAX_HOST = 64 };
 #define SECOND_NS INT64_C(1000000000)
 
@@ -51,17 +53,31 @@ copy(struct reader *reader, const char *text, size_t len)
 	return result;
 }
 
-/* NULL where it is not there, or empty. Everything read is put into one text as well. */
+/* NULL where it is not there, or empty. */
 static char *
-text_of(struct reader *reader, const char *path)
+secret_of(struct reader *reader, const char *path)
 {
 	avocet_str value = {NULL, 0};
 
-	if (reader->api->str(reader->conf, path, &value) != AVOCET_OK) {
+	if (reader->api->str(reader->conf, path, &value) != AVOCET_OK || value.n == 0) {
 		return NULL;
 	}
-	(void)fprintf(reader->text, "%s=%zu:%.*s\n", path, value.n, (int)value.n, value.p);
-	return value.n != 0 ? copy(reader, value.p, value.n) : NULL;
+	if (memchr(value.p, '\0', value.n) != NULL) {
+		fail(reader, "%s holds U+0000", path);
+	}
+	return copy(reader, value.p, value.n);
+}
+
+/* Everything that is no secret is put into one text as well. */
+static char *
+text_of(struct reader *reader, const char *path)
+{
+	char *value = secret_of(reader, path);
+
+	if (value != NULL) {
+		(void)fprintf(reader->text, "%s=%zu:%s\n", path, strlen(value), value);
+	}
+	return value;
 }
 
 static char *
@@ -82,125 +98,87 @@ number_of(struct reader *reader, const char *path)
 	return value;
 }
 
+/* Rounded up: 0 means never, or for ever. */
+static uint32_t
+span_of(struct reader *reader, const char *path, int64_t unit)
+{
+	int64_t value = number_of(reader, path);
+	int64_t count = value / unit + (value % unit != 0);
+
+	return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
 static uint32_t
 ms_of(struct reader *reader, const char *path)
 {
-	return (uint32_t)(number_of(reader, path) / MS_NS);
+	return span_of(reader, path, MS_NS);
 }
 
 static uint32_t
 seconds_of(struct reader *reader, const char *path)
 {
-	return (uint32_t)(number_of(reader, path) / SECOND_NS);
+	return span_of(reader, path, SECOND_NS);
 }
 
 /* --- addresses --- */
 
-struct scheme {
-	const char *name;
-	uint32_t flags;
-	const char *port;
-};
-
-static const struct scheme schemes[] = {
-    {"mqtt://", 0, "1883"},
-    {"tcp://", 0, "1883"},
-    {"mqtts://", AVOCET_LINK_TLS, "8883"},
-    {"ssl://", AVOCET_LINK_TLS, "8883"},
-    {"tls://", AVOCET_LINK_TLS, "8883"},
-    {"ws://", AVOCET_LINK_WEBSOCKET, "80"},
-    {"wss://", AVOCET_LINK_WEBSOCKET | AVOCET_LINK_TLS, "443"},
-    {NULL, 0, NULL},
-};
-
-static bool
-has_port(const char *host)
+/* Of WebSocket: one for all. NULL: there is none. */
+static void
+take_path(struct reader *reader, const char *path, bool is_first)
 {
-	const char *bracket = strrchr(host, ']');
-	const char *colon = strrchr(host, ':');
+	struct bridge_config *config = reader->config;
+	const char *known = config->path != NULL ? config->path : "";
 
-	return colon != NULL && (bracket == NULL || colon > bracket);
+	if (is_first) {
+		config->path = path != NULL ? copy(reader, path, strlen(path)) : NULL;
+	} else if (strcmp(known, path != NULL ? path : "") != 0) {
+		fail(reader, "remote.address: all must have the same path");
+	}
 }
 
-/* SCHEME://HOST[:PORT][/PATH], HOST[:PORT], or unix:/PATH. */
-static char *
-read_address(struct reader *reader, const char *text, uint32_t *flags_out)
+static void
+read_address(struct reader *reader, size_t at)
 {
-	const struct scheme *scheme = NULL;
-	const char *host = text, *slash, *port = "1883";
-	char *address;
-	size_t len;
+	struct bridge_config *config = reader->config;
+	char path[MAX_PATH], *text;
+	const char *ws_path, *why;
+	uint32_t flags;
 
-	*flags_out = 0;
-	if (strncmp(text, "unix:", 5) == 0) {
-		return copy(reader, text, strlen(text));
+	(void)snprintf(path, sizeof(path), "remote.address[%zu]", at);
+	text = text_or_empty(reader, path);
+	if (text == NULL) {
+		return;
 	}
-	for (size_t i = 0; schemes[i].name != NULL && scheme == NULL; i++) {
-		if (strncmp(text, schemes[i].name, strlen(schemes[i].name)) == 0) {
-			scheme = &schemes[i];
-			host += strlen(scheme->name);
-			*flags_out = scheme->flags;
-			port = scheme->port;
-		}
+	why = bridge_address_read(text, &config->addresses[at], &ws_path, &flags);
+	config->n_addresses = at + 1;
+	if (why != NULL) {
+		fail(reader, "remote.address: \"%.100s\": %s", text, why);
+	} else {
+		take_path(reader, ws_path, at == 0);
 	}
-	if (scheme == NULL && strstr(text, "://") != NULL) {
-		fail(reader, "remote.address: \"%.100s\" begins with a scheme that is not known",
-		    text);
-		return NULL;
+	if (at == 0) {
+		config->flags |= flags;
+	} else if (flags != (config->flags & (AVOCET_LINK_TLS | AVOCET_LINK_WEBSOCKET))) {
+		fail(reader, "remote.address: all must be of one kind, as TLS or not");
 	}
-	slash = strchr(host, '/');
-	len = slash != NULL ? (size_t)(slash - host) : strlen(host);
-	if (slash != NULL && (*flags_out & AVOCET_LINK_WEBSOCKET) == 0) {
-		fail(reader, "remote.address: \"%.100s\" has a path, which only ws and wss have",
-		    text);
-		return NULL;
-	}
-	if (slash != NULL && reader->config->path == NULL) {
-		reader->config->path = copy(reader, slash, strlen(slash));
-	}
-	address = malloc(len + 8);
-	if (address == NULL) {
-		fail(reader, "no memory");
-		return NULL;
-	}
-	memcpy(address, host, len);
-	address[len] = '\0';
-	if (!has_port(address)) {
-		(void)snprintf(address + len, 8, ":%s", port);
-	}
-	return address;
+	free(text);
 }
 
 static void
 read_addresses(struct reader *reader)
 {
 	struct bridge_config *config = reader->config;
-	uint32_t flags, first = 0;
 	size_t count = 0;
 
 	(void)reader->api->count(reader->conf, "remote.address", &count);
-	if (count == 0) {
-		fail(reader, "remote.address is empty");
+	if (count == 0 || count > MOST_ADDRESSES) {
+		fail(reader, "remote.address: 1 to %d are possible", MOST_ADDRESSES);
 		return;
 	}
 	config->addresses = calloc(count, sizeof(*config->addresses));
 	for (size_t i = 0; config->addresses != NULL && i < count; i++) {
-		char path[MAX_PATH], *text;
-
-		(void)snprintf(path, sizeof(path), "remote.address[%zu]", i);
-		text = text_or_empty(reader, path);
-		if (text != NULL) {
-			config->addresses[i] = read_address(reader, text, &flags);
-			config->n_addresses = i + 1;
-			if (i != 0 && flags != first) {
-				fail(reader,
-				    "remote.address: all must be of one kind, as TLS or not");
-			}
-			first = flags;
-		}
-		free(text);
+		read_address(reader, i);
 	}
-	config->flags |= first;
 }
 
 /* --- topics --- */
@@ -225,6 +203,20 @@ static bool
 has_wildcard(const char *text)
 {
 	return strpbrk(text, "+#") != NULL;
+}
+
+/* What is subscribed to, here and there. */
+static void
+check_filters(struct reader *reader, const struct bridge_rule *rule, const char *path)
+{
+	const char *filters[] = {rule->direction != BRIDGE_IN ? rule->local : NULL,
+	    rule->direction != BRIDGE_OUT ? rule->remote : NULL};
+
+	for (size_t i = 0; i < 2; i++) {
+		if (filters[i] != NULL && !bridge_filter_is_good(filters[i])) {
+			fail(reader, "%s: \"%.100s\" is no topic filter", path, filters[i]);
+		}
+	}
 }
 
 static void
@@ -263,6 +255,7 @@ read_rule(struct reader *reader, size_t at)
 	rule->is_all =
 	    strcmp(filter, "#") == 0 && rule->local_prefix_len == 0 && rule->remote_prefix_len == 0;
 	free(filter);
+	check_filters(reader, rule, path);
 }
 
 static void
@@ -274,6 +267,10 @@ read_rules(struct reader *reader)
 	(void)reader->api->count(reader->conf, "topics", &count);
 	if (count == 0) {
 		fail(reader, "topics is empty: there is nothing to bridge");
+		return;
+	}
+	if (count > MOST_TOPICS) {
+		fail(reader, "topics: %d are possible", MOST_TOPICS);
 		return;
 	}
 	config->rules = calloc(count, sizeof(*config->rules));
@@ -290,6 +287,41 @@ read_rules(struct reader *reader)
 /* --- the rest --- */
 
 static void
+read_login(struct reader *reader)
+{
+	struct bridge_config *config = reader->config;
+
+	config->username = text_of(reader, "remote.username");
+	config->password = secret_of(reader, "remote.password");
+	config->mechanism = text_of(reader, "remote.mechanism");
+	if (config->mechanism != NULL && strcmp(config->mechanism, "none") == 0) {
+		free(config->mechanism);
+		config->mechanism = NULL;
+	}
+	if (config->mechanism != NULL && (config->username == NULL || config->password == NULL)) {
+		fail(reader, "remote.mechanism needs a username and a password");
+	}
+	if (config->mechanism != NULL && config->version != 5) {
+		fail(reader, "remote.mechanism needs version 5.0");
+	}
+	if (config->password != NULL && config->username == NULL && config->version != 5) {
+		fail(reader, "remote.password without a username needs version 5.0");
+	}
+}
+
+static void
+read_max_packet_size(struct reader *reader)
+{
+	int64_t size = number_of(reader, "remote.max_packet_size");
+
+	if (size > UINT32_MAX) {
+		fail(reader, "remote.max_packet_size: MQTT has no such packets");
+		return;
+	}
+	reader->config->max_packet_size = (uint32_t)size;
+}
+
+static void
 read_remote(struct reader *reader, const char *name)
 {
 	static const uint32_t versions[] = {3, 4, 5};
@@ -304,26 +336,14 @@ read_remote(struct reader *reader, const char *name)
 		(void)snprintf(id, sizeof(id), "%s.%.60s", host, name);
 		config->client_id = copy(reader, id, strlen(id));
 	}
-	config->username = text_of(reader, "remote.username");
-	config->password = text_of(reader, "remote.password");
-	config->mechanism = text_of(reader, "remote.mechanism");
-	if (config->mechanism != NULL && strcmp(config->mechanism, "none") == 0) {
-		free(config->mechanism);
-		config->mechanism = NULL;
-	}
-	if (config->mechanism != NULL && (config->username == NULL || config->password == NULL)) {
-		fail(reader, "remote.mechanism needs a username and a password");
-	}
-	if (config->mechanism != NULL && config->version != 5) {
-		fail(reader, "remote.mechanism needs version 5.0");
-	}
+	read_login(reader);
+	read_max_packet_size(reader);
 	config->keep_alive_s = seconds_of(reader, "remote.keep_alive");
 	config->session_expiry_s = seconds_of(reader, "remote.session_expiry");
 	if (config->session_expiry_s == 0) {
 		config->session_expiry_s = UINT32_MAX;
 	}
 	config->receive_max = (uint32_t)number_of(reader, "remote.receive_maximum");
-	config->max_packet_size = (uint32_t)number_of(reader, "remote.max_packet_size");
 	config->topic_alias_max = (uint32_t)number_of(reader, "remote.topic_alias_maximum");
 	config->connect_timeout_ms = ms_of(reader, "remote.connect_timeout");
 	config->backoff_min_ms = ms_of(reader, "remote.backoff_min");
@@ -333,10 +353,31 @@ read_remote(struct reader *reader, const char *name)
 	config->flags |= number_of(reader, "remote.try_private") != 0 ? AVOCET_LINK_PRIVATE : 0;
 }
 
+/* What is in them is part of the configuration. */
+static void
+note_files(struct reader *reader)
+{
+	const struct bridge_config *config = reader->config;
+	const struct {
+		const char *path, *label;
+	} files[] = {{config->cafile, "CERTIFICATE"}, {config->certfile, "CERTIFICATE"},
+	    {config->keyfile != NULL ? config->keyfile : config->certfile, "PRIVATE KEY"},
+	    {config->crlfile, "CRL"}};
+	char why[300];
+
+	for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+		if (files[i].path != NULL && !bridge_file_state(files[i].path, files[i].label,
+						 reader->text, why, sizeof(why))) {
+			fail(reader, "remote.tls: %s", why);
+		}
+	}
+}
+
 static void
 read_tls(struct reader *reader)
 {
 	struct bridge_config *config = reader->config;
+	bool is_set;
 
 	config->cafile = text_of(reader, "remote.tls.cafile");
 	config->certfile = text_of(reader, "remote.tls.certfile");
@@ -346,9 +387,17 @@ read_tls(struct reader *reader)
 	config->ciphersuites = text_of(reader, "remote.tls.ciphersuites");
 	config->server_name = text_of(reader, "remote.tls.server_name");
 	config->tls_min_version = number_of(reader, "remote.tls.min_version") == 1 ? 3 : 2;
-	if ((config->flags & AVOCET_LINK_TLS) == 0 &&
-	    (config->cafile != NULL || config->certfile != NULL || config->server_name != NULL)) {
+	is_set = config->cafile != NULL || config->certfile != NULL || config->keyfile != NULL ||
+		 config->crlfile != NULL || config->ciphers != NULL ||
+		 config->ciphersuites != NULL || config->server_name != NULL ||
+		 config->tls_min_version != 2;
+	if ((config->flags & AVOCET_LINK_TLS) != 0) {
+		note_files(reader);
+	} else if (is_set) {
 		fail(reader, "remote.tls is set, but the address is not mqtts:// or wss://");
+	}
+	if (config->keyfile != NULL && config->certfile == NULL) {
+		fail(reader, "remote.tls.keyfile is of no use without a certfile");
 	}
 }
 
@@ -380,11 +429,18 @@ read_all(struct reader *reader, const char *name)
 	config->notifies = number_of(reader, "notifications") != 0;
 	config->notifies_remote = number_of(reader, "notifications_local_only") == 0;
 	config->notification_topic = text_of(reader, "notification_topic");
+	if (config->notification_topic != NULL &&
+	    !bridge_topic_is_good(config->notification_topic)) {
+		fail(reader, "notification_topic is no topic name");
+	}
 	if ((config->flags & AVOCET_LINK_LAZY) != 0 && brings_in(config)) {
 		fail(reader, "start: lazy is for bridges that only send: a topic comes in");
 	}
 	if (config->connections > 1 && config->version != 5 && brings_in(config)) {
 		fail(reader, "connections above 1 with topics that come in need version 5.0");
+	}
+	if (!reader->failed) {
+		bridge_mark_again(config);
 	}
 }
 
@@ -412,6 +468,18 @@ bridge_config_read(
 		return NULL;
 	}
 	return config;
+}
+
+static bool
+equals(const char *one, const char *other)
+{
+	return one == other || (one != NULL && other != NULL && strcmp(one, other) == 0);
+}
+
+bool
+bridge_config_equals(const struct bridge_config *one, const struct bridge_config *other)
+{
+	return strcmp(one->text, other->text) == 0 && equals(one->password, other->password);
 }
 
 static void
@@ -460,6 +528,6 @@ bridge_config_unref(struct bridge_config *config)
 	free(config->ciphersuites);
 	free(config->server_name);
 	free(config->notification_topic);
-	free_wiped(config->text);
+	free(config->text);
 	free(config);
 }

@@ -68,14 +68,62 @@ as_callback(void *function)
 	return result;
 }
 
+/* --- once --- */
+
+static void *
+mutex_new(void)
+{
+	pthread_mutex_t *mutex = malloc(sizeof(*mutex));
+
+	if (mutex != NULL) {
+		(void)pthread_mutex_init(mutex, NULL);
+	}
+	return mutex;
+}
+
+static int
+mutex_lock(void *mutex)
+{
+	return pthread_mutex_lock(mutex) == 0 ? SASL_OK : SASL_FAIL;
+}
+
+static int
+mutex_unlock(void *mutex)
+{
+	return pthread_mutex_unlock(mutex) == 0 ? SASL_OK : SASL_FAIL;
+}
+
+static void
+mutex_free(void *mutex)
+{
+	(void)pthread_mutex_destroy(mutex);
+	free(mutex);
+}
+
+static const char *failure;
+
+/* The workers use the library at the same time. Where auth-sasl was first, its mutexes hold. */
+static void
+init(void)
+{
+	static const sasl_callback_t none[] = {{SASL_CB_LIST_END, NULL, NULL}};
+	int status;
+
+	sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock, mutex_free);
+	status = sasl_client_init(none);
+	failure = status == SASL_OK ? NULL : sasl_errstring(status, NULL, NULL);
+}
+
 const char *
 bridge_login_init(void)
 {
-	static const sasl_callback_t none[] = {{SASL_CB_LIST_END, NULL, NULL}};
-	int status = sasl_client_init(none);
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	return status == SASL_OK ? NULL : sasl_errstring(status, NULL, NULL);
+	(void)pthread_once(&once, init);
+	return failure;
 }
+
+/* --- an exchange --- */
 
 struct bridge_login *
 bridge_login_new(

@@ -112,3 +112,26 @@ bridge_map_in(const struct bridge_config *config, avocet_link_map *map)
 	}
 	return AVOCET_DROP;
 }
+
+static bool
+ask_for_the_same(const struct bridge_rule *one, const struct bridge_rule *other, bool is_here)
+{
+	enum bridge_direction except = is_here ? BRIDGE_IN : BRIDGE_OUT;
+
+	return one->direction != except && other->direction != except &&
+	       strcmp(is_here ? one->local : one->remote, is_here ? other->local : other->remote) ==
+		   0;
+}
+
+void
+bridge_mark_again(struct bridge_config *config)
+{
+	for (size_t i = 0; i < config->n_rules; i++) {
+		struct bridge_rule *rule = &config->rules[i];
+
+		for (size_t k = 0; k < i; k++) {
+			rule->is_again_here |= ask_for_the_same(&config->rules[k], rule, true);
+			rule->is_again_there |= ask_for_the_same(&config->rules[k], rule, false);
+		}
+	}
+}

@@ -29,6 +29,7 @@ static void
 print_line(struct bridge_line *line, FILE *out, bool as_json)
 {
 	char text[BRIDGE_MAX_TEXT];
+	const char *state;
 	bool is_up = atomic_load(&line->is_up);
 	unsigned long long sent = atomic_load(&line->sent), received = atomic_load(&line->received);
 	unsigned long long connects = atomic_load(&line->connects),
@@ -39,16 +40,17 @@ print_line(struct bridge_line *line, FILE *out, bool as_json)
 	memcpy(text, line->text, sizeof(text));
 	(void)pthread_mutex_unlock(&line->lock);
 	if (!as_json) {
+		state = is_up ? line->drains ? "draining" : "connected" : "away";
 		(void)fprintf(out, "%-4u %-12s %12llu %12llu %12llu %9llu %9llu  %s\n", line->at,
-		    is_up ? "connected" : "away", sent, received, dropped, connects, losses,
-		    is_up ? "" : text);
+		    state, sent, received, dropped, connects, losses, is_up ? "" : text);
 		return;
 	}
 	(void)fprintf(out,
 	    "%s{\"connection\": %u, \"connected\": %s, \"sent\": %llu, \"received\": %llu, "
-	    "\"dropped\": %llu, \"connects\": %llu, \"losses\": %llu, \"reason\": ",
+	    "\"dropped\": %llu, \"connects\": %llu, \"losses\": %llu, \"draining\": %s, "
+	    "\"reason\": ",
 	    line->at == 0 ? "" : ", ", line->at, is_up ? "true" : "false", sent, received, dropped,
-	    connects, losses);
+	    connects, losses, line->drains ? "true" : "false");
 	print_json_text(out, is_up ? "" : text);
 	(void)fputc('}', out);
 }
@@ -71,8 +73,10 @@ bridge_on_status(void *inst, avocet_req_h req, const avocet_admin_in *in, void *
 			    : "link state                sent     received      dropped  connects  "
 			      "  losses  reason\n",
 	    out);
-	for (uint32_t i = 0; i < instance->config->connections; i++) {
-		print_line(&instance->lines[i], out, as_json);
+	for (uint32_t i = 0; i < BRIDGE_MAX_CONNECTIONS; i++) {
+		if (i < instance->config->connections || instance->lines[i].is_open) {
+			print_line(&instance->lines[i], out, as_json);
+		}
 	}
 	(void)fputs(as_json ? "]\n" : "", out);
 	(void)fclose(out);

@@ -11,15 +11,13 @@ import time
 import pytest
 
 import test_plugin
-from bridges import (CONTROL, FOLDER, bridge, config, control, needs_bridge, needs_store, plugins, relays, reload, said,
-                     status, sub, topic, wait_down, wait_subscribed, wait_up)
+from bridges import (CONTROL, bridge, config, control, needs_bridge, needs_scram, needs_store, plugins, relays, reload,
+                     said, status, sub, topic, wait_down, wait_subscribed, wait_up)
 from conftest import BIN, environment, free_port, yaml_text
 from mqtt import Client, Filter, wait_until
 
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 pytestmark = needs_bridge
-needs_scram = pytest.mark.skipif(not (FOLDER / "plugins/auth-sasl/auth-sasl.so").exists(),
-                                 reason="built without auth-sasl")
 needs_mosquitto = pytest.mark.skipif(not os.access(MOSQUITTO, os.X_OK), reason="there is no mosquitto")
 LASTING = {"session_expiry_interval": 1000}
 script = test_plugin.script         # a fixture
@@ -713,7 +711,7 @@ def test_reload(run_broker, plugins):
         wait_up(near, name)
     receiver = sub(far, Filter("#", qos=1))
     reload(near, [same, bridge(far.port, topic("out", "b/#", 1), name="changed"),
-                   bridge(far.port, topic("out", "n/#", 1), name="new")], plugins)
+                  bridge(far.port, topic("out", "n/#", 1), name="new")], plugins)
     wait_up(near, "new")
     wait_until(lambda: status(near, "changed")[0]["connects"] == 2)
     wait_up(near, "changed")

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bridge as a client of MQTT, against a remote that does what each test says: CONNECT and CONNACK."""
 
+import socket
 import time
 
 import pytest
 
-from bridges import BOTH, IN, OUT, VERY_FAST, dial, how_it_ends, message, needs_bridge, plugins, remote, sub, wait_up
+from bridges import (BOTH, IN, OUT, VERY_FAST, bridge, config, dial, how_it_ends, message, needs_bridge, plugins,
+                     remote, sub, wait_up)
 from mqtt import frame, properties, varint, wait_until
 
 pytestmark = [needs_bridge, pytest.mark.statement()]
@@ -191,6 +193,25 @@ def test_back_off(dial, remote, version):
         remote.connected().refuse(0x88 if version == 5 else 3)
     remote.connected()
     assert time.monotonic() - begin >= 0.2 + 0.4 + 0.4 - 0.01
+
+
+def test_connect_timeout_counts_once(run_broker, plugins):
+    """Reaching the remote and its CONNACK have one time together. SYN is sent again after a second."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        waiting = [socket.create_connection(address)]       # as many as may
+        near = run_broker(config(plugins, bridge(address[1], OUT, connect_timeout="2s")))
+        time.sleep(0.5)
+        server.accept()[0].close()
+        conn, _ = server.accept()
+        begin = time.monotonic()
+        conn.settimeout(5)
+        while conn.recv(1000):
+            pass
+        assert time.monotonic() - begin < 1.5
+        wait_until(lambda: "the remote did not answer in time" in near.log())
+        conn.close()
+        waiting[0].close()
 
 
 CONNACK_HEAD = b"\0\0"

@@ -22,6 +22,8 @@ CONTROL = str(FOLDER / "avocetctl")
 needs_bridge = pytest.mark.skipif(not (FOLDER / "plugins/bridge/bridge.so").exists(), reason="built without bridge")
 needs_store = pytest.mark.skipif(not (FOLDER / "plugins/persist-sqlite/persist-sqlite.so").exists(),
                                  reason="built without persist-sqlite")
+needs_scram = pytest.mark.skipif(not (FOLDER / "plugins/auth-sasl/auth-sasl.so").exists(),
+                                 reason="built without auth-sasl")
 FAST = {"backoff_min": "50ms", "backoff_max": "200ms"}
 VERY_FAST = {"backoff_min": "10ms", "backoff_max": "20ms"}
 TEXT = {3: "3.1", 4: "3.1.1", 5: "5.0"}
@@ -115,16 +117,16 @@ def said(client):
     return packet.topic, bytes(packet.payload)
 
 
-def reload(broker, instances, plugins, **more):
+def reload(broker, instances, plugins, until="the configuration was loaded again", **more):
     """Writes another configuration with the same ports and loads it."""
     listeners = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in broker.ports.items()]
     made = config(plugins, *instances, listeners=listeners, **more)
     made["broker"].update({"workers": 2, "data_dir": str(broker.folder), "sys_interval": "1s",
                            "control": str(broker.run / "control.sock")})
     broker.config_file.write_text(yaml_text(made))
-    before = broker.log().count("the configuration was loaded again")
+    before = broker.log().count(until)
     broker.process.send_signal(1)
-    wait_until(lambda: broker.log().count("the configuration was loaded again") > before, what="the reload")
+    wait_until(lambda: broker.log().count(until) > before, what="the reload")
 
 
 # --- against a remote that does what a test says ---
