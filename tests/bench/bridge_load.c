@@ -21,7 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROOM = 1 << 20, MOST = 200, HEAD = 16, FILL_WINDOW = 1000, SILENCE_MS = 20000 };
+enum {
+	ROOM = 1 << 20,
+	MOST = 200,
+	HEAD = 16,
+	FILL_WINDOW = 1000,
+	SILENCE_MS = 20000,
+	DRAIN_MS = 2000
+};
 
 struct conn {
 	int fd;
@@ -37,6 +44,9 @@ static int qos, publishers, window;
 static size_t bytes;
 static uint64_t delivered, sent, latency_ns;
 static uint64_t acked;
+/* Of each publisher: the number of its next message, and that of the next one which is new here. */
+static uint32_t numbers[MOST], awaited[MOST];
+static uint64_t fresh; /* deliveries that are no repetition */
 
 static int64_t
 now_ns(void)
@@ -127,7 +137,7 @@ put_length(uint8_t *at, size_t len)
 	return n;
 }
 
-/* Topic b/NNN; the payload begins with the moment and the publisher. */
+/* Topic b/NNN; the payload begins with the moment, the publisher and its count. */
 static void
 publish(struct conn *conn, int who)
 {
@@ -150,6 +160,8 @@ publish(struct conn *conn, int who)
 	}
 	memcpy(packet + at, &now, 8);
 	memcpy(packet + at + 8, &who, 4);
+	memcpy(packet + at + 12, &numbers[who], 4);
+	numbers[who]++;
 	put(conn, packet, at + bytes);
 	conn->on_way++;
 	sent++;
@@ -162,15 +174,21 @@ take_publish(struct conn *conn, uint8_t first, const uint8_t *body, size_t len)
 	int level = first >> 1 & 3;
 	const uint8_t *payload = body + 2 + topic_len + (level != 0 ? 2 : 0);
 	int64_t then;
+	uint32_t number;
 	int who;
 
 	(void)len;
 	memcpy(&then, payload, 8);
 	memcpy(&who, payload + 8, 4);
+	memcpy(&number, payload + 12, 4);
 	delivered++;
 	latency_ns += (uint64_t)(now_ns() - then);
-	if (who >= 0 && who < MOST && pubs[who] != NULL && pubs[who]->on_way != 0) {
-		pubs[who]->on_way--;
+	if (who >= 0 && who < MOST && number >= awaited[who]) { /* a publisher's come in order */
+		awaited[who] = number + 1;
+		fresh++;
+		if (pubs[who] != NULL && pubs[who]->on_way != 0) {
+			pubs[who]->on_way--;
+		}
 	}
 	if (level != 0) {
 		uint8_t ack[4] = {
@@ -257,6 +275,25 @@ wait_for(struct conn *const *conns, int count, int timeout_ms)
 	return ready;
 }
 
+/* What is on its way may still come. */
+static void
+drain(struct conn *const *all, int count)
+{
+	int64_t until = now_ns() + DRAIN_MS * INT64_C(1000000);
+	uint64_t seen = fresh;
+
+	while (fresh < sent && now_ns() < until) {
+		for (int i = 0; i < count; i++) {
+			flush_out(all[i]);
+		}
+		(void)wait_for(all, count, 100);
+		if (fresh != seen) {
+			seen = fresh;
+			until = now_ns() + DRAIN_MS * INT64_C(1000000);
+		}
+	}
+}
+
 static void
 flow(char **argv)
 {
@@ -305,9 +342,13 @@ flow(char **argv)
 		flush_out(&taker);
 	}
 	spent = (double)(now_ns() - begin) / 1e9;
-	printf("{\"delivered\": %llu, \"rate\": %.0f, \"latency_us\": %.0f, \"lost\": 0}\n",
+	printf("{\"delivered\": %llu, \"rate\": %.0f, \"latency_us\": %.0f, ",
 	    (unsigned long long)(delivered - before), (double)(delivered - before) / spent,
 	    (double)(latency_ns - latency_before) / 1e3 / (double)(delivered - before + 1));
+	fflush(stdout);
+	drain(all, publishers + 1);
+	printf("\"lost\": %llu, \"twice\": %llu}\n", (unsigned long long)(sent - fresh),
+	    (unsigned long long)(delivered - fresh));
 }
 
 static void
@@ -347,7 +388,7 @@ take_all(char **argv)
 	subscribe(&taker);
 	printf("ready\n");
 	fflush(stdout);
-	while (delivered < count) {
+	while (fresh < count) {
 		if (wait_for(one, 1, SILENCE_MS) == 0) {
 			break;
 		}
@@ -356,7 +397,8 @@ take_all(char **argv)
 		}
 		flush_out(&taker);
 	}
-	printf("{\"delivered\": %llu, \"rate\": %.0f}\n", (unsigned long long)delivered,
+	printf("{\"delivered\": %llu, \"lost\": %llu, \"rate\": %.0f}\n",
+	    (unsigned long long)delivered, (unsigned long long)(fresh < count ? count - fresh : 0),
 	    (double)delivered / ((double)(now_ns() - begin) / 1e9));
 }
 

@@ -1,106 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridges to other brokers: to Debian's mosquitto and to avocet, in both versions; what must not be lost."""
 
-import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
 import pytest
 
 import test_plugin
+from bridges import (CONTROL, bridge, config, control, needs_bridge, needs_scram, needs_store, plugins, relays, reload,
+                     said, status, sub, topic, wait_down, wait_subscribed, wait_up)
 from conftest import BIN, environment, free_port, yaml_text
 from mqtt import Client, Filter, wait_until
-from relay import Relay
 
-FOLDER = pathlib.Path(BIN).resolve().parent
-CONTROL = str(FOLDER / "avocetctl")
 MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-pytestmark = pytest.mark.skipif(not (FOLDER / "plugins/bridge/bridge.so").exists(), reason="built without bridge")
-needs_store = pytest.mark.skipif(not (FOLDER / "plugins/persist-sqlite/persist-sqlite.so").exists(),
-                                 reason="built without persist-sqlite")
-needs_scram = pytest.mark.skipif(not (FOLDER / "plugins/auth-sasl/auth-sasl.so").exists(),
-                                 reason="built without auth-sasl")
+pytestmark = needs_bridge
 needs_mosquitto = pytest.mark.skipif(not os.access(MOSQUITTO, os.X_OK), reason="there is no mosquitto")
-FAST = {"backoff_min": "50ms", "backoff_max": "200ms"}
 LASTING = {"session_expiry_interval": 1000}
-
-
 script = test_plugin.script         # a fixture
-
-
-@pytest.fixture(scope="module")
-def plugins(tmp_path_factory):
-    """A folder with all plugins."""
-    folder = tmp_path_factory.mktemp("plugins")
-    for module in FOLDER.glob("plugins/*/*.so"):
-        (folder / module.name).symlink_to(module)
-    return str(folder)
-
-
-@pytest.fixture
-def relays():
-    made = []
-
-    def make(target):
-        made.append(Relay(target))
-        return made[-1]
-
-    yield make
-    for relay in made:
-        relay.close()
-
-
-def bridge(port, *topics, name="up", **more):
-    """An instance; `more` goes to remote where remote has such a key."""
-    of_bridge = ("connections", "start", "threshold", "idle_timeout", "local_username", "max_age", "notifications",
-                 "notifications_local_only", "notification_topic")
-    remote = {"address": f"mqtt://127.0.0.1:{port}" if isinstance(port, int) else port, "client_id": f"bridge-{name}",
-              **FAST, **{key: value for key, value in more.items() if key not in of_bridge}}
-    return {"name": name, "module": "bridge",
-            "config": {"remote": remote, "topics": list(topics),
-                       **{key: value for key, value in more.items() if key in of_bridge}}}
-
-
-def topic(direction, filter_, qos=0, local="", remote="", **more):
-    return {"direction": direction, "filter": filter_, "qos": qos, "local_prefix": local, "remote_prefix": remote,
-            **more}
-
-
-def config(plugins, *instances, store=False, **more):
-    made = {"broker": {"plugin_dir": plugins, "shutdown_timeout": "2s"}, "plugins": list(instances), **more}
-    if store:
-        made["plugins"].insert(0, {"name": "db", "module": "persist-sqlite", "config": {"min_free": 0, "ballast": 0}})
-        made["store"] = "db"
-    return made
-
-
-def status(broker, name="up"):
-    done = subprocess.run([CONTROL, "--json", "--control", str(broker.run / "control.sock"), name, "status"],
-                          capture_output=True, text=True, env=environment(), timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def wait_up(broker, name="up"):
-    wait_until(lambda: all(one["connected"] for one in status(broker, name)), what="the bridge to be up")
-
-
-def wait_down(broker, name="up"):
-    wait_until(lambda: not any(one["connected"] for one in status(broker, name)), what="the bridge to be down")
-
-
-def sub(broker, *filters, version=5, **more):
-    client = broker.connect(version=version, **more)
-    client.subscribe(*[one if isinstance(one, Filter) else Filter(one, qos=2) for one in filters])
-    return client
-
-
-def said(client):
-    packet = client.message()
-    return packet.topic, bytes(packet.payload)
 
 
 class Mosquitto:
@@ -209,20 +129,17 @@ def test_retained(run_broker, plugins):
                                              topic("out", "#", 1, "plain/", "plain/", retain="clear"),
                                              topic("in", "in/#", 1))))
     wait_up(near)
-    speaker = near.connect()
+    live, speaker = sub(far, "keep/#", "plain/#"), near.connect()
     for prefix in ("keep", "plain"):
         speaker.publish(f"{prefix}/x", "value", qos=1, retain=1)
-    live = sub(far, "done")
-    speaker.publish("keep/done", "x", qos=1)
-    wait_until(lambda: sub(far, Filter("keep/x", qos=1)).message(timeout=1).retain == 1, what="the message there")
-    late = sub(far, "plain/#")
-    late.expect_quiet(0.1)
-    inside = sub(near, "in/#")
-    packet = inside.message()
-    assert (packet.topic, bytes(packet.payload), packet.retain) == ("in/old", b"from there", 1)
+        assert said(live) == (f"{prefix}/x", b"value")
+    assert sub(far, Filter("keep/x", qos=1)).message(retain=1).payload == b"value"
+    assert not _has_retained(far, "plain/x")
+    wait_until(lambda: _has_retained(near, "in/old"), what="the message from there")
+    assert sub(near, "in/#").message(topic="in/old", retain=1).payload == b"from there"
     speaker.publish("keep/x", "", qos=1, retain=1)
-    wait_until(lambda: not _has_retained(far, "keep/x"), what="the retained message to go")
-    live.close()
+    assert said(live) == ("keep/x", b"")
+    assert not _has_retained(far, "keep/x")
 
 
 def _has_retained(broker, name):
@@ -236,17 +153,21 @@ def test_retained_that_was_there_before(run_broker, plugins, relays):
     """It is sent when the bridge is new, and not again when only its connection is."""
     far = run_broker()
     relay = relays(far.port)
-    seen = sub(far, Filter("#", qos=1))
-    instance = bridge(relay.port, topic("out", "r/#", 1))
-    near = run_broker(config(plugins, instance, bridge(relay.port, topic("in", "nothing/#"), name="other")))
-    wait_up(near)
-    near.connect().publish("r/1", "value", qos=1, retain=1)
+    seen = sub(far, Filter("#", qos=2))
+    near = run_broker(config(plugins))
+    speaker = near.connect()
+    speaker.publish("r/1", "value", qos=2, retain=1)
+    # By 3.1.1: with 5.0 the mark of a message would keep it from coming twice, however often it is sent.
+    reload(near, [bridge(relay.port, topic("out", "r/#", 2), version="3.1.1")], plugins)
     assert said(seen) == ("r/1", b"value")
+    wait_up(near)
+    assert _has_retained(far, "r/1")
     relay.cut()
     wait_until(lambda: status(near)[0]["connects"] == 2)
     wait_up(near)
-    near.connect().publish("r/2", "next", qos=1)
-    assert said(seen) == ("r/2", b"next")
+    speaker.publish("r/2", "next", qos=2)
+    assert said(seen) == ("r/2", b"next")       # QoS 2: what was under way does not come twice, either
+    seen.expect_quiet(0.2)
 
 
 def test_retained_after_the_remote_has_lost_them(run_broker, plugins, relays):
@@ -318,6 +239,7 @@ def test_cut_while_it_flows(run_broker, plugins, relays, version):
     near = run_broker(config(plugins, bridge(relay.port, topic("out", "o/#", 2), topic("in", "i/#", 2),
                                              version=version), store=True))
     wait_up(near)
+    wait_subscribed(far)
     inside, outside = sub(near, Filter("i/#", qos=2)), sub(far, Filter("o/#", qos=2))
     speaker, speaker_there = near.connect(), far.connect()
     count = 300
@@ -368,7 +290,8 @@ def test_a_remote_that_forgets(run_broker, plugins, relays):
     near = run_broker(config(plugins, bridge(relay.port, topic("out", "o/#", 2), topic("in", "i/#", 2)), store=True))
     wait_up(near)
     speaker = near.connect()
-    far.process.send_signal(19)     # SIGSTOP: what is sent is not answered
+    far.process.send_signal(signal.SIGSTOP)     # what is sent is not answered
+    wait_until(lambda: "State:\tT" in pathlib.Path(f"/proc/{far.process.pid}/status").read_text())
     for i in range(50):
         speaker.publish("o/x", str(i), qos=2)
     relay.open = False
@@ -378,9 +301,10 @@ def test_a_remote_that_forgets(run_broker, plugins, relays):
     relay.open = True       # not before: nobody would be there for what comes
     got = []
     wait_until(lambda: got.append(said(receiver)[1]) or got[-1] == b"49", what="the last message")
-    assert [int(one) for one in got] == sorted({int(one) for one in got})
+    assert got == [b"%d" % i for i in range(50)]
     inside = sub(near, "i/#")
     wait_up(near)
+    wait_subscribed(far)
     far.connect().publish("i/1", "in", qos=2)
     assert said(inside) == ("i/1", b"in")
     wait_until(lambda: "the remote has forgotten the session" in near.log())
@@ -392,20 +316,12 @@ def test_the_session_here_is_ended(run_broker, plugins):
     far = run_broker()
     near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
     wait_up(near)
-    done = subprocess.run([CONTROL, "--control", str(near.run / "control.sock"), "sessions", "end", "$link/up/0"],
-                          capture_output=True, text=True, env=environment(), timeout=60)
-    assert done.returncode == 0, done.stderr
+    control(near, "sessions", "end", "$link/up/0")
     receiver = sub(far, Filter("o/#", qos=1))
     wait_until(lambda: status(near)[0]["connects"] >= 2)
     wait_up(near)
     near.connect().publish("o/1", "x", qos=1)
     assert said(receiver) == ("o/1", b"x")
-
-
-def control(broker, *words):
-    done = subprocess.run([CONTROL, "--control", str(broker.run / "control.sock"), *words], capture_output=True,
-                          text=True, env=environment(), timeout=60)
-    return done.returncode, done.stdout
 
 
 @needs_store
@@ -414,8 +330,8 @@ def test_an_operator_sends_it_away(run_broker, plugins):
     far = run_broker()
     near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
     wait_up(near)
-    assert "$link/up/0" in control(near, "clients")[1] and "$link/up/0" in control(near, "sessions")[1]
-    assert control(near, "kick", "$link/up/0")[0] == 0
+    assert "$link/up/0" in control(near, "clients") and "$link/up/0" in control(near, "sessions")
+    control(near, "kick", "$link/up/0")
     wait_until(lambda: status(near)[0]["connects"] == 2)
     wait_up(near)
     receiver = sub(far, "o/#")
@@ -429,10 +345,10 @@ def test_a_bridge_that_is_no_more(run_broker, plugins):
     far = run_broker()
     near = run_broker(config(plugins, bridge(far.port, topic("out", "o/#", 1)), store=True))
     wait_up(near)
-    _reload(near, [], plugins, store=True)
+    reload(near, [], plugins, store=True)
     wait_until(lambda: "session $link/up/0 belongs to no link any more" in near.log())
-    assert control(near, "sessions", "end", "$link/up/0")[0] == 0
-    assert "$link/up/0" not in control(near, "sessions")[1]
+    control(near, "sessions", "end", "$link/up/0")
+    assert "$link/up/0" not in control(near, "sessions")
 
 
 def test_limits_of_the_queue(run_broker, plugins, relays):
@@ -563,13 +479,13 @@ def test_fewer_connections(run_broker, plugins, relays):
     for i in range(40):
         speaker.publish(f"t/{i}", str(i), qos=1)
     receiver = sub(far, Filter("t/#", qos=1))
-    _reload(near, [instance(1)], plugins, store=True)
+    reload(near, [instance(1)], plugins, store=True)
     relay.open = True
     assert {said(receiver)[0] for _ in range(40)} == {f"t/{i}" for i in range(40)}
     wait_until(lambda: near.log().count("everything is sent: it ends") == 3)
     speaker.publish("t/last", "x", qos=1)
     assert said(receiver)[0] == "t/last"
-    assert control(near, "sessions")[1].count("$link/up/") == 1
+    assert control(near, "sessions").count("$link/up/") == 1
 
 
 def test_lazy(run_broker, plugins):
@@ -688,6 +604,7 @@ def test_access_rules(run_broker, plugins, tmp_path):
                                     local_username="friend"),
                              chains={"bridges": {"authorize": ["rules"]}}, links={"up": {"chains": "bridges"}}))
     wait_up(near)
+    wait_subscribed(far, 2)
     inside, outside = sub(near, Filter("#", qos=1)), sub(far, Filter("#", qos=1))
     speaker, speaker_there = near.connect(), far.connect()
     speaker_there.publish("no/1", "x", qos=1)
@@ -718,7 +635,7 @@ def test_an_authority_that_cannot_say(run_broker, plugins, script):
     receiver, speaker = sub(far, Filter("#", qos=1)), near.connect()
     speaker.publish("o/a=later-accept:400/1", "x", qos=1)
     assert said(receiver)[1] == b"x"
-    _reload(near, instances(), plugins, **more("50ms"))
+    reload(near, instances(), plugins, **more("50ms"))
     wait_until(lambda: "did not answer in time" in near.log(), what="the question to end")
     speaker.publish("o/a=later-accept:400/1", "y", qos=1)
     assert said(receiver)[1] == b"y"
@@ -739,7 +656,7 @@ def test_rules_that_change(run_broker, plugins, tmp_path):
     speaker.publish("a/1", "x", qos=1)
     assert said(receiver)[0] == "a/1"
     acl.write_text("rules:\n" + rule.format("b"))
-    _reload(near, instances, plugins, **more)
+    reload(near, instances, plugins, **more)
     wait_until(lambda: 'may not have "a/#" of this broker' in near.log())
     speaker.publish("a/2", "x", qos=1)
     speaker.publish("b/2", "x", qos=1)
@@ -783,18 +700,6 @@ def _wait_said(client, payload):
     wait_until(lambda: said(client)[1] == payload, what=f"{payload}")
 
 
-def _reload(broker, instances, plugins, until="the configuration was loaded again", **more):
-    """Writes another configuration with the same ports and loads it."""
-    listeners = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in broker.ports.items()]
-    made = config(plugins, *instances, listeners=listeners, **more)
-    made["broker"].update({"workers": 2, "data_dir": str(broker.folder), "sys_interval": "1s",
-                           "control": str(broker.run / "control.sock")})
-    broker.config_file.write_text(yaml_text(made))
-    before = broker.log().count(until)
-    broker.process.send_signal(1)
-    wait_until(lambda: broker.log().count(until) > before, what="the reload")
-
-
 def test_reload(run_broker, plugins):
     """One is changed, one comes, one goes, and one is not touched."""
     far = run_broker()
@@ -805,8 +710,8 @@ def test_reload(run_broker, plugins):
     for name in ("same", "changed", "goes"):
         wait_up(near, name)
     receiver = sub(far, Filter("#", qos=1))
-    _reload(near, [same, bridge(far.port, topic("out", "b/#", 1), name="changed"),
-                   bridge(far.port, topic("out", "n/#", 1), name="new")], plugins)
+    reload(near, [same, bridge(far.port, topic("out", "b/#", 1), name="changed"),
+                  bridge(far.port, topic("out", "n/#", 1), name="new")], plugins)
     wait_up(near, "new")
     wait_until(lambda: status(near, "changed")[0]["connects"] == 2)
     wait_up(near, "changed")
@@ -832,20 +737,19 @@ def test_reload(run_broker, plugins):
     ({"mechanism": "SCRAM-SHA-256"}, "needs a username and a password"),
     ({"mechanism": "SCRAM-SHA-256", "username": "a", "password": "b", "version": "3.1.1"}, "needs version 5.0"),
 ])
-def test_wrong_remotes(command, plugins, tmp_path, wrong, why):
+def test_wrong_remotes(plugins, tmp_path, wrong, why):
     """Are told before anything is done, or at the start."""
-    file = tmp_path / "wrong.yaml"
-    made = config(plugins, bridge(1, topic("out", "#"), **wrong))
-    made["listeners"] = [{"bind": f"127.0.0.1:{free_port()}"}]
-    made["broker"]["data_dir"] = str(tmp_path)
-    made["broker"]["control"] = ""
-    file.write_text(yaml_text(made))
-    log = _log_of_start(file)
+    log = _log_of_start(plugins, tmp_path, bridge(1, topic("out", "#"), **wrong))
     assert why in log, log
 
 
-def _log_of_start(file):
-    """What it says until it is ready, or has ended."""
+def _log_of_start(plugins, folder, instance):
+    """What a broker with it says until it is ready, or has ended."""
+    file = folder / "wrong.yaml"
+    made = config(plugins, instance)
+    made["listeners"] = [{"bind": f"127.0.0.1:{free_port()}"}]
+    made["broker"].update({"data_dir": str(folder), "control": ""})
+    file.write_text(yaml_text(made))
     process = subprocess.Popen([BIN, "-c", str(file)], stderr=subprocess.PIPE, text=True, env=environment())
     lines = []
     try:
@@ -869,21 +773,15 @@ def _log_of_start(file):
     ([topic("sideways", "a")], "direction"),
 ])
 def test_wrong_topics(plugins, tmp_path, topics, why):
-    file = tmp_path / "wrong.yaml"
-    made = config(plugins, bridge(1, *topics))
-    made["listeners"] = [{"bind": f"127.0.0.1:{free_port()}"}]
-    made["broker"]["data_dir"] = str(tmp_path)
-    made["broker"]["control"] = ""
-    file.write_text(yaml_text(made))
-    assert why in _log_of_start(file)
+    log = _log_of_start(plugins, tmp_path, bridge(1, *topics))
+    assert why in log, log
 
 
 def test_status_as_a_table(run_broker, plugins):
     near = run_broker(config(plugins, bridge(free_port(), topic("out", "#"))))
     wait_until(lambda: status(near)[0]["reason"] != "")
-    done = subprocess.run([CONTROL, "--control", str(near.run / "control.sock"), "up", "status"], capture_output=True,
-                          text=True, env=environment(), timeout=60)
-    assert "away" in done.stdout and "Connection refused" in done.stdout
+    table = control(near, "up", "status")
+    assert "away" in table and "Connection refused" in table
 
 
 @needs_store

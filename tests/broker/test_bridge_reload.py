@@ -5,22 +5,11 @@ import os
 
 import pytest
 
-import test_bridge
+from bridges import (bridge, config, control, needs_bridge, needs_scram, plugins, reload, remote, said, status, sub,
+                     topic, wait_up)
 from mqtt import Filter, Packet, wait_until
-from remote import Remote
-from test_bridge import FOLDER, _reload, bridge, config, control, needs_scram, said, status, sub, topic, \
-    wait_up
 
-pytestmark = pytest.mark.skipif(not (FOLDER / "plugins/bridge/bridge.so").exists(), reason="built without bridge")
-plugins = test_bridge.plugins       # a fixture
-
-
-@pytest.fixture
-def remote(run_broker):
-    """Goes before the broker does."""
-    made = Remote()
-    yield made
-    made.close()
+pytestmark = needs_bridge
 
 
 @pytest.fixture
@@ -34,7 +23,7 @@ def tls_far(run_broker, ca):
 def refused(broker, instances, plugins):
     """Reloads what is wrong; what the log says of it."""
     before = len(broker.log())
-    _reload(broker, instances, plugins, until="reload refused, everything stays as it was")
+    reload(broker, instances, plugins, until="reload refused, everything stays as it was")
     return broker.log()[before:]
 
 
@@ -79,11 +68,11 @@ def test_what_could_not_be_opened_is_tried_again(run_broker, plugins, ca, tls_fa
     middle = len(good) // 2
     mine.write_bytes(good[:middle] + b"!" * 64 + good[middle + 64:])
     when = mine.stat().st_mtime_ns
-    _reload(near, [instance], plugins)
+    reload(near, [instance], plugins)
     wait_until(lambda: "cannot use" in status(near)[0]["reason"], what="the bridge to fail")
     mine.write_bytes(good)
     os.utime(mine, ns=(when, when))
-    _reload(near, [instance], plugins)
+    reload(near, [instance], plugins)
     wait_up(near)
     assert status(near)[0]["connects"] == 2
 
@@ -105,10 +94,10 @@ def test_certificates_are_read_again(run_broker, plugins, ca, tls_far, tmp_path)
                       tls={"cafile": str(ca.cafile), "certfile": str(mine), "keyfile": str(my_key)})
     near = run_broker(config(plugins, instance))
     wait_up(near)
-    _reload(near, [instance], plugins)
+    reload(near, [instance], plugins)
     assert status(near)[0]["connects"] == 1
     use("second")
-    _reload(near, [instance], plugins)
+    reload(near, [instance], plugins)
     wait_until(lambda: status(near)[0]["connects"] == 2, what="another connection")
 
 
@@ -118,8 +107,8 @@ def test_another_password_is_used(run_broker, plugins, remote):
 
     near = run_broker(config(plugins, instance("one")))
     assert remote.up().greeting.password == b"one"
-    _reload(near, [instance("one")], plugins)
-    _reload(near, [instance("two")], plugins)
+    reload(near, [instance("one")], plugins)
+    reload(near, [instance("two")], plugins)
     assert remote.up().greeting.password == b"two"
 
 
@@ -134,7 +123,7 @@ def test_two_reloads_while_the_remote_is_away(run_broker, plugins, remote, versi
     conn = remote.up()
     assert [one.name for one in conn.subscribed().filters] == ["a", "b", "c", "d"]
     for filters in (("c", "d"), ("d",), ("c", "d")):
-        _reload(near, [instance(*filters)], plugins)
+        reload(near, [instance(*filters)], plugins)
         conn = remote.connected()       # it is not accepted
     conn.accept(1)
     gone = []
@@ -180,17 +169,17 @@ def test_connections_that_go_are_shown(run_broker, plugins, remote):
     speaker = near.connect()
     for i in range(40):
         speaker.publish(f"t/{i}", str(i), qos=1)
-    _reload(near, [instance(1)], plugins)
+    reload(near, [instance(1)], plugins)
     conns = {conn.greeting.client_id: conn for conn in (remote.up(1), remote.up(1))}
     wait_up(near)
     assert [(one["connection"], one["draining"]) for one in status(near)] == [(0, False), (1, True)]
-    assert "draining" in control(near, "up", "status")[1]
+    assert "draining" in control(near, "up", "status")
     goes = conns["bridge-up-1"]
     while (packet := goes.recv()).kind == "PUBLISH":
         goes.acknowledge(packet)
     assert packet.kind == "DISCONNECT"
     wait_until(lambda: len(status(near)) == 1)
-    assert "draining" not in control(near, "up", "status")[1]
+    assert "draining" not in control(near, "up", "status")
 
 
 @needs_scram

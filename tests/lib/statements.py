@@ -6,7 +6,7 @@ the standards, or a part of them. A case with a parameter `version` (3, 4 or 5) 
 version only. An id that tests/conformance/statements*.tsv do not have ends the run.
 
 What the standards ask of clients is in tests/conformance/statements-client.tsv, each with the names of the tests in
-tests/broker/test_bridge_remote.py that prove it for a bridge; those tests carry the marker without ids. The ids
+tests/broker/test_bridge_*.py that prove it for a bridge; those tests carry the marker without ids. The ids
 begin with BRIDGE5- and BRIDGE311-.
 
 AVOCET_STATEMENTS names a file to write at the end: a JSON list of
@@ -22,7 +22,7 @@ import pathlib
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "conformance"
 FILES = {"MQTT5": FOLDER / "statements-5.tsv", "MQTT311": FOLDER / "statements-3.1.1.tsv"}
-CLIENT_FILE, CLIENT_TESTS = FOLDER / "statements-client.tsv", "test_bridge_remote.py"
+CLIENT_FILE, CLIENT_TESTS = FOLDER / "statements-client.tsv", "test_bridge_"
 
 _results = []
 _failed = set()         # ids of which a test has failed in this process
@@ -52,7 +52,7 @@ def read_client_statements():
 def of_item(item):
     """The ids that this case counts for."""
     ids = [one for mark in item.iter_markers("statement") for one in mark.args]
-    if item.path.name == CLIENT_TESTS:
+    if item.path.name.startswith(CLIENT_TESTS):
         name = getattr(item, "originalname", item.name)
         ids += [one for one, (_, tests) in read_client_statements().items() if name in tests]
     version = getattr(item, "callspec", None) and item.callspec.params.get("version")

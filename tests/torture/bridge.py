@@ -8,9 +8,11 @@ twice; those of a publisher and QoS come in their order.
 """
 
 import argparse
+import json
 import pathlib
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,6 +25,11 @@ from relay import Relay     # noqa: E402
 from torture import Publisher, Subscriber, Wrong    # noqa: E402
 
 PUBLISHERS = 4
+BUILD = pathlib.Path(conftest.BIN).resolve().parent
+
+
+def is_there():
+    return all((BUILD / f"plugins/{name}/{name}.so").exists() for name in ("bridge", "persist-sqlite"))
 
 
 class Side:
@@ -65,7 +72,7 @@ class Torture:
         folder = pathlib.Path(folder)
         plugins = folder / "plugins"
         plugins.mkdir()
-        for module in pathlib.Path(conftest.BIN).resolve().parent.glob("plugins/*/*.so"):
+        for module in BUILD.glob("plugins/*/*.so"):
             (plugins / module.name).symlink_to(module)
         self.far = Side(folder / "far", "far", "i", "o", plugins, [])
         self.relay = Relay(lambda: self.far.broker.port)
@@ -93,11 +100,19 @@ class Torture:
                 raise Wrong(what())
             time.sleep(0.02)
 
+    def _is_subscribed(self):
+        """The remote has the subscription of the bridge: what is published there comes."""
+        done = subprocess.run([BUILD / "avocetctl", "--json", "--control", self.far.broker.run / "control.sock",
+                               "sessions", "show", "near"], capture_output=True, text=True, env=conftest.environment(),
+                              timeout=60)
+        return done.returncode == 0 and json.loads(done.stdout)[0]["subscriptions"] == 1
+
     def run(self, messages, far, near, cuts):
         """So many messages each way; the torments are spread over them."""
         events = ["far"] * far + ["near"] * near + ["cut"] * cuts
         self.random.shuffle(events)
         self._wait(lambda: "connected to" in self.near.broker.log(), lambda: "the bridge is not up")
+        self._wait(self._is_subscribed, lambda: "the bridge has not subscribed")
         for side in self.sides:     # who takes must have subscribed before anything flows
             side.taker.begin()
             self._wait(lambda one=side: one.taker.has_subscribed, lambda: "no subscription")

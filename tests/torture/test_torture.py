@@ -28,7 +28,7 @@ def test_points_of_a_short_life(tmp_path, stride, torn):
     assert each.run_each(tmp_path, stride, torn) > 10
 
 
-@pytest.mark.skipif(not torture.is_there(), reason="built without persist-sqlite")
+@pytest.mark.skipif(not bridge.is_there(), reason="built without bridge or persist-sqlite")
 @pytest.mark.parametrize("version", ("3.1.1", "5.0"))
 def test_a_bridge_loses_nothing(tmp_path, version):
     seed = random.SystemRandom().randrange(1 << 30)

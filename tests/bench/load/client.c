@@ -77,7 +77,8 @@ client_init(struct client *client, long index, enum role role, const char *tag)
 	client->index = (uint32_t)index;
 	client->role = role;
 	client->receive_maximum = UINT16_MAX;
-	snprintf(client->id, sizeof(client->id), "mql%s%ld", tag, index);
+	/* Not more of the prefix: an id's length is part of what a connection costs. */
+	snprintf(client->id, sizeof(client->id), "%.3s%s%ld", options.prefix, tag, index);
 }
 
 /* --- the end --- */

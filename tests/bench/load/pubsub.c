@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pubsub: a stream of messages through one of three topologies. It warms up, measures for --secs
- * or until --count were sent, and drains, so that what was lost is known of the whole run.
+ * pubsub: a stream of messages through one of three topologies. It warms up, measures for --secs,
+ * until --count were sent or until SIGTERM, and drains, so that what was lost is known of the whole
+ * run.
  */
 #include "bench/load/load.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,6 +39,8 @@ static struct {
 	long next_publisher;  /* of the schedule */
 	bool is_stalled;
 } run;
+
+static volatile sig_atomic_t is_told_to_end;
 
 /* --- messages --- */
 
@@ -228,7 +232,7 @@ change_phase(double at)
 		run.phase = MEASURE;
 	}
 	if (run.phase == MEASURE &&
-	    (at >= run.measure_until ||
+	    (at >= run.measure_until || is_told_to_end ||
 		(options.count != 0 && run.sent >= (uint64_t)options.count))) {
 		run.end = mark_now();
 		run.phase = DRAIN;
@@ -366,9 +370,17 @@ print(const struct usage *first, const struct usage *last)
 	    counts.closed, counts.protocol_errors, counts.sub_failed, run.is_stalled);
 }
 
+static void
+on_term(int number)
+{
+	(void)number;
+	is_told_to_end = 1;
+}
+
 void
 run_pubsub(void)
 {
+	(void)signal(SIGTERM, on_term);
 	prepare();
 	on_message = take_message;
 	connect_and_subscribe();

@@ -1,31 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions and the store: what waits for the disk, and what comes back from it. */
-#include "session_house.h"
-
-struct bench {
-	struct store_disk *disk;
-	struct house house;
-	struct fake_sink sink;
-	struct session *session;
-};
-
-static void
-set_up(struct bench *bench)
-{
-	bench->disk = store_disk_new();
-	house_open(&bench->house, bench->disk);
-	bench->session = house_connect(&bench->house, &bench->sink, "s", 3600, false, false);
-	house_subscribe(&bench->house, bench->session, "t", 2);
-	house_commit(&bench->house);
-}
-
-static void
-tear_down(struct bench *bench)
-{
-	house_close(&bench->house);
-	fake_fini(&bench->sink);
-	store_disk_free(&bench->disk);
-}
+#include "durable_bench.h"
 
 /* kill -9, and the next start on the same disk. */
 static void
@@ -35,46 +10,6 @@ crash(struct bench *bench)
 	house_build(&bench->house, bench->disk, 8);
 	assert_int_equal(house_load(&bench->house), 0);
 	house_start(&bench->house);
-}
-
-static void
-reconnect(struct bench *bench)
-{
-	bench->session = house_connect(&bench->house, &bench->sink, "s", 3600, false, true);
-}
-
-static void
-publish(struct bench *bench, const char *payload, uint8_t qos)
-{
-	sim_enter(bench->house.workers[0]);
-	house_publish(&bench->house, "t", payload, qos);
-	sim_leave();
-	house_settle(&bench->house);
-}
-
-static void
-acknowledge(struct bench *bench, uint16_t id, int what)
-{
-	sim_enter(bench->house.workers[0]);
-	if (what == 'a') {
-		session_puback(bench->session, id);
-	} else if (what == 'r') {
-		assert_true(session_pubrec(bench->session, id, 0));
-	} else {
-		session_pubcomp(bench->session, id);
-	}
-	sim_leave();
-	house_settle(&bench->house);
-}
-
-static struct store_disk_counts
-on_disk(struct bench *bench)
-{
-	struct store_disk_counts counts;
-
-	house_commit(&bench->house);
-	store_disk_counts(bench->disk, &counts);
-	return counts;
 }
 
 /* Rows as another broker might have left them. */
@@ -94,26 +29,26 @@ qos2_and_pubrel_wait_for_the_disk_and_qos1_does_not(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 1);
-	publish(&bench, "c", 2);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 1);
+	bench_publish(&bench, "c", 2);
 	assert_said(&bench.sink.said, "b q1#2");
-	assert_int_equal(on_disk(&bench).queue, 3);
+	assert_int_equal(bench_on_disk(&bench).queue, 3);
 	assert_said(&bench.sink.said, "a q2#1 c q2#3");
-	acknowledge(&bench, 1, 'r');
-	acknowledge(&bench, 1, 'r');
-	acknowledge(&bench, 1, 'c'); /* out of turn */
+	bench_acknowledge(&bench, 1, 'r');
+	bench_acknowledge(&bench, 1, 'r');
+	bench_acknowledge(&bench, 1, 'c'); /* out of turn */
 	assert_said(&bench.sink.said, "");
-	assert_int_equal(on_disk(&bench).queue, 3);
+	assert_int_equal(bench_on_disk(&bench).queue, 3);
 	assert_said(&bench.sink.said, "rel#1");
-	acknowledge(&bench, 1, 'r');
+	bench_acknowledge(&bench, 1, 'r');
 	assert_said(&bench.sink.said, "rel#1");
-	acknowledge(&bench, 1, 'c');
-	acknowledge(&bench, 2, 'a');
-	assert_int_equal(on_disk(&bench).queue, 1);
-	assert_int_equal(on_disk(&bench).messages, 1);
-	tear_down(&bench);
+	bench_acknowledge(&bench, 1, 'c');
+	bench_acknowledge(&bench, 2, 'a');
+	assert_int_equal(bench_on_disk(&bench).queue, 1);
+	assert_int_equal(bench_on_disk(&bench).messages, 1);
+	bench_close(&bench);
 }
 
 /* What has its PUBREC has arrived; what has not is lost with its session. */
@@ -123,19 +58,19 @@ the_end_of_a_session_counts_what_did_not_arrive(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 2);
-	publish(&bench, "c", 1);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 2);
+	bench_publish(&bench, "c", 1);
 	house_commit(&bench.house);
-	acknowledge(&bench, 1, 'r');
+	bench_acknowledge(&bench, 1, 'r');
 	sim_enter(bench.house.workers[0]);
 	session_terminate(bench.session);
 	sim_leave();
 	house_settle(&bench.house);
 	assert_int_equal(house_counter(&bench.house, COUNTER_DROPPED_SESSION_GONE), 2);
-	assert_int_equal(on_disk(&bench).queue, 0);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	bench_close(&bench);
 }
 
 static void
@@ -146,18 +81,18 @@ what_is_dropped_leaves_no_row(void **state)
 	(void)state;
 	bench.house.limits =
 	    (struct session_limits){.max_inflight_messages = 1, .max_queued_messages = 1};
-	set_up(&bench);
-	publish(&bench, "a", 1);
-	publish(&bench, "b", 1);
-	publish(&bench, "c", 1); /* queue full */
-	assert_int_equal(on_disk(&bench).queue, 2);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 1);
+	bench_publish(&bench, "b", 1);
+	bench_publish(&bench, "c", 1); /* queue full */
+	assert_int_equal(bench_on_disk(&bench).queue, 2);
 	bench.sink.answer = SESSION_TOO_LARGE;
-	acknowledge(&bench, 1, 'a');
-	publish(&bench, "d", 2);
+	bench_acknowledge(&bench, 1, 'a');
+	bench_publish(&bench, "d", 2);
 	house_commit(&bench.house);
-	assert_int_equal(on_disk(&bench).queue, 0);
-	assert_int_equal(on_disk(&bench).messages, 0);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	assert_int_equal(bench_on_disk(&bench).messages, 0);
+	bench_close(&bench);
 }
 
 static void
@@ -167,7 +102,7 @@ a_qos2_delivery_that_was_given_back_waits_though_it_has_no_row(void **state)
 	struct session_delivery delivery;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	sim_enter(bench.house.workers[0]);
 	delivery = (struct session_delivery){.msg = house_msg(&bench.house, "t", "a", 2, false, 0),
 	    .qos = 2,
@@ -178,9 +113,9 @@ a_qos2_delivery_that_was_given_back_waits_though_it_has_no_row(void **state)
 	assert_said(&bench.sink.said, "");
 	house_commit(&bench.house);
 	assert_said(&bench.sink.said, "a q2#1");
-	acknowledge(&bench, 1, 'r'); /* without a row there is nothing to wait for */
+	bench_acknowledge(&bench, 1, 'r'); /* without a row there is nothing to wait for */
 	assert_said(&bench.sink.said, "rel#1");
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -189,16 +124,16 @@ the_gate_keeps_order_over_a_connection_that_ends(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 2);
-	acknowledge(&bench, 1, 'a'); /* nothing that was sent */
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 2);
+	bench_acknowledge(&bench, 1, 'a'); /* nothing that was sent */
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
 	house_commit(&bench.house);
 	assert_said(&bench.sink.said, "");
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "a q2#1 b q2#2"); /* for the first time */
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -207,25 +142,25 @@ a_pubrel_passes_a_publish_that_waits_for_the_window(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 2);
-	publish(&bench, "c", 2);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 2);
+	bench_publish(&bench, "c", 2);
 	house_commit(&bench.house);
-	publish(&bench, "d", 2); /* in the gate when the connection ends */
+	bench_publish(&bench, "d", 2); /* in the gate when the connection ends */
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
 	bench.house.receive_maximum = 2;
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "a q2#1,dup b q2#2,dup");
-	acknowledge(&bench, 1, 'r');
-	acknowledge(&bench, 2, 'r');
+	bench_acknowledge(&bench, 1, 'r');
+	bench_acknowledge(&bench, 2, 'r');
 	house_commit(&bench.house);
 	assert_said(&bench.sink.said, "rel#1 rel#2");
-	acknowledge(&bench, 1, 'c');
+	bench_acknowledge(&bench, 1, 'c');
 	assert_said(&bench.sink.said, "c q2#3,dup");
-	acknowledge(&bench, 2, 'c');
+	bench_acknowledge(&bench, 2, 'c');
 	assert_said(&bench.sink.said, "d q2#4");
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -236,26 +171,26 @@ the_end_of_a_session_leaves_nothing_on_disk(void **state)
 	uint64_t ticket = 0;
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 1);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 1);
 	sim_enter(bench.house.workers[0]);
 	session_inbound_begin(bench.session, 3, &ticket);
 	session_inbound_done(bench.session, 3, 0, &ticket, false);
 	sim_leave();
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_NORMAL);
-	publish(&bench, "c", 1);
-	counts = on_disk(&bench);
+	bench_publish(&bench, "c", 1);
+	counts = bench_on_disk(&bench);
 	assert_int_equal(counts.queue, 3);
 	assert_int_equal(counts.subscriptions, 1);
 	assert_int_equal(counts.received, 1);
 	sim_advance(bench.house.loop, 3700000);
-	counts = on_disk(&bench);
+	counts = bench_on_disk(&bench);
 	assert_int_equal(counts.sessions + counts.subscriptions + counts.queue + counts.received +
 			     counts.messages,
 	    0);
 	assert_int_equal(session_directory_count(bench.house.house.directory), 0);
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 /* --- coming back --- */
@@ -267,23 +202,23 @@ a_session_comes_back_from_the_disk(void **state)
 	uint64_t ticket = 0;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	house_subscribe_as(&bench.house, bench.session, "$share/g/x/+", 1, 9, 0);
-	publish(&bench, "a", 1);
-	publish(&bench, "b", 2);
-	publish(&bench, "c", 2);
+	bench_publish(&bench, "a", 1);
+	bench_publish(&bench, "b", 2);
+	bench_publish(&bench, "c", 2);
 	house_commit(&bench.house);
-	acknowledge(&bench, 2, 'r');
+	bench_acknowledge(&bench, 2, 'r');
 	sim_enter(bench.house.workers[0]);
 	session_inbound_begin(bench.session, 3, &ticket);
 	session_inbound_done(bench.session, 3, 0, &ticket, false);
 	sim_leave();
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
-	publish(&bench, "d", 1);
+	bench_publish(&bench, "d", 1);
 	house_commit(&bench.house);
 	crash(&bench);
-	publish(&bench, "e", 1);
-	reconnect(&bench);
+	bench_publish(&bench, "e", 1);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "a q1#1,dup rel#2 c q2#3,dup d q1#4 e q1#5");
 	assert_true(session_is_stored(bench.session));
 	assert_true(session_has_subscription(bench.session, bytes_of("$share/g/x/+")));
@@ -295,16 +230,16 @@ a_session_comes_back_from_the_disk(void **state)
 	assert_said(&bench.sink.said, "shared q0");
 	assert_bytes_text(msg_client_username_of(session_client(bench.session)), "user");
 	/* The rows that came back go like any other. */
-	acknowledge(&bench, 1, 'a');
-	acknowledge(&bench, 2, 'c');
-	acknowledge(&bench, 3, 'r');
+	bench_acknowledge(&bench, 1, 'a');
+	bench_acknowledge(&bench, 2, 'c');
+	bench_acknowledge(&bench, 3, 'r');
 	house_commit(&bench.house);
-	acknowledge(&bench, 3, 'c');
-	acknowledge(&bench, 4, 'a');
-	acknowledge(&bench, 5, 'a');
-	assert_int_equal(on_disk(&bench).queue, 0);
-	assert_int_equal(on_disk(&bench).messages, 0);
-	tear_down(&bench);
+	bench_acknowledge(&bench, 3, 'c');
+	bench_acknowledge(&bench, 4, 'a');
+	bench_acknowledge(&bench, 5, 'a');
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	assert_int_equal(bench_on_disk(&bench).messages, 0);
+	bench_close(&bench);
 }
 
 static void
@@ -318,14 +253,14 @@ prefixes_come_back(void **state)
 	uint64_t ticket = 0;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	sim_enter(bench.house.workers[0]);
 	assert_int_equal(session_subscribe(bench.session, &plain, &ticket), 0);
 	assert_int_equal(session_subscribe(bench.session, &shared, &ticket), 0);
 	sim_leave();
 	house_commit(&bench.house);
 	crash(&bench);
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_true(session_has_subscription(bench.session, bytes_of("a")));
 	assert_true(session_has_subscription(bench.session, bytes_of("$share/g/a")));
 	assert_int_equal(session_subscription_count(bench.session), 3);
@@ -333,7 +268,7 @@ prefixes_come_back(void **state)
 	house_publish(&bench.house, "p/a", "x", 0);
 	sim_leave();
 	assert_said(&bench.sink.said, "x q0 x q0");
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -342,7 +277,7 @@ a_crash_counts_as_the_end_of_connections(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	bench.house.will = "W";
 	bench.house.will_delay_s = 30;
 	bench.session = house_connect(&bench.house, &bench.sink, "w", 60, false, false);
@@ -351,10 +286,10 @@ a_crash_counts_as_the_end_of_connections(void **state)
 	assert_said(&bench.house.said, "");
 	sim_advance(bench.house.loop, 2000);
 	assert_said(&bench.house.said, "will:W");
-	assert_int_equal(on_disk(&bench).sessions, 2);
+	assert_int_equal(bench_on_disk(&bench).sessions, 2);
 	sim_advance(bench.house.loop, 40000);
-	assert_int_equal(on_disk(&bench).sessions, 1);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).sessions, 1);
+	bench_close(&bench);
 }
 
 static void
@@ -364,19 +299,19 @@ a_transient_session_fires_its_will_at_the_next_start_and_ends(void **state)
 	struct session *session;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	bench.house.will = "W";
 	bench.house.will_delay_s = 30;
 	session = house_connect(&bench.house, &bench.sink, "w", 0, false, false);
 	house_commit(&bench.house);
 	/* A graceful stop keeps it. */
 	house_detach(&bench.house, session, SESSION_LEAVE_SHUTDOWN);
-	assert_int_equal(on_disk(&bench).wills, 1);
+	assert_int_equal(bench_on_disk(&bench).wills, 1);
 	crash(&bench);
 	assert_said(&bench.house.said, "will:W");
-	assert_int_equal(on_disk(&bench).sessions, 1);
-	assert_int_equal(on_disk(&bench).wills, 0);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).sessions, 1);
+	assert_int_equal(bench_on_disk(&bench).wills, 0);
+	bench_close(&bench);
 }
 
 static void
@@ -388,7 +323,7 @@ a_session_that_expired_while_the_broker_was_down_ends(void **state)
 	struct buf rec;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	buf_init(&rec, SIZE_MAX);
 	session_record_session_encode(&record, &rec);
 	write_row(&bench, &(struct store_op){.kind = STORE_SESSION_PUT,
@@ -396,10 +331,10 @@ a_session_that_expired_while_the_broker_was_down_ends(void **state)
 			      .key = bytes_of("long gone"),
 			      .rec = buf_bytes(&rec)});
 	buf_fini(&rec);
-	assert_int_equal(on_disk(&bench).sessions, 2);
+	assert_int_equal(bench_on_disk(&bench).sessions, 2);
 	crash(&bench);
-	assert_int_equal(on_disk(&bench).sessions, 1);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).sessions, 1);
+	bench_close(&bench);
 }
 
 /* Whatever a file says of the time at which it left. */
@@ -412,7 +347,7 @@ a_session_that_left_before_all_times_has_expired(void **state)
 	struct buf rec;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	buf_init(&rec, SIZE_MAX);
 	for (unsigned i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
 		record.left_wall_ms = times[i];
@@ -422,12 +357,12 @@ a_session_that_left_before_all_times_has_expired(void **state)
 				      .sid = 5000,
 				      .key = bytes_of("long gone"),
 				      .rec = buf_bytes(&rec)});
-		assert_int_equal(on_disk(&bench).sessions, 2);
+		assert_int_equal(bench_on_disk(&bench).sessions, 2);
 		crash(&bench);
-		assert_int_equal(on_disk(&bench).sessions, 1);
+		assert_int_equal(bench_on_disk(&bench).sessions, 1);
 	}
 	buf_fini(&rec);
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -440,7 +375,7 @@ of_equal_client_ids_the_larger_sid_wins(void **state)
 	struct buf rec;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	buf_init(&rec, SIZE_MAX);
 	session_record_session_encode(&record, &rec);
 	write_row(&bench, &(struct store_op){.kind = STORE_SESSION_PUT,
@@ -456,14 +391,14 @@ of_equal_client_ids_the_larger_sid_wins(void **state)
 			      .rec = buf_bytes(&rec)});
 	buf_fini(&rec);
 	msg_unref(&will);
-	assert_int_equal(on_disk(&bench).sessions, 2);
+	assert_int_equal(bench_on_disk(&bench).sessions, 2);
 	crash(&bench);
 	assert_said(&bench.house.said, "will:L");
-	assert_int_equal(on_disk(&bench).sessions, 1);
-	assert_int_equal(on_disk(&bench).subscriptions, 0);
-	reconnect(&bench);
+	assert_int_equal(bench_on_disk(&bench).sessions, 1);
+	assert_int_equal(bench_on_disk(&bench).subscriptions, 0);
+	bench_reconnect(&bench);
 	assert_int_equal(session_sid(bench.session), 500000);
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -474,7 +409,7 @@ orphans_are_deleted_but_a_groups_rows_move(void **state)
 	struct buf rec;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	house_subscribe_as(&bench.house, bench.session, "$share/g/x", 1, 9, 0);
 	buf_init(&rec, SIZE_MAX);
 	for (uint16_t i = 0; i < 4; i++) {
@@ -511,19 +446,19 @@ orphans_are_deleted_but_a_groups_rows_move(void **state)
 	    &(struct store_op){.kind = STORE_CURSOR_PUT, .sid = 7777, .key = bytes_of("f")});
 	write_row(&bench, &(struct store_op){.kind = STORE_RECV_PUT, .sid = 7777, .packet_id = 3});
 	buf_fini(&rec);
-	counts = on_disk(&bench);
+	counts = bench_on_disk(&bench);
 	assert_int_equal(counts.queue, 4);
 	assert_int_equal(counts.cursors, 1);
 	crash(&bench);
-	counts = on_disk(&bench);
+	counts = bench_on_disk(&bench);
 	assert_int_equal(counts.queue, 1);
 	assert_int_equal(counts.messages, 1);
 	assert_int_equal(counts.received, 0);
 	assert_int_equal(counts.cursors, 0);
 	assert_int_equal(counts.subscriptions, 2);
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "m q1#1{9}");
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -534,7 +469,7 @@ a_replay_begins_anew_after_a_crash(void **state)
 
 	(void)state;
 	bench.house.limits = (struct session_limits){.max_inflight_messages = 2};
-	set_up(&bench);
+	bench_open(&bench);
 	sim_enter(bench.house.workers[0]);
 	for (int i = 0; i < 5; i++) {
 		snprintf(topic, sizeof(topic), "r/%d", i);
@@ -543,21 +478,21 @@ a_replay_begins_anew_after_a_crash(void **state)
 	sim_leave();
 	house_subscribe(&bench.house, bench.session, "r/+", 1);
 	assert_said(&bench.sink.said, ""); /* SUBACK first */
-	assert_int_equal(on_disk(&bench).cursors, 1);
+	assert_int_equal(bench_on_disk(&bench).cursors, 1);
 	assert_said(&bench.sink.said, "r q1#1,ret r q1#2,ret");
-	assert_int_equal(on_disk(&bench).queue, 2);
+	assert_int_equal(bench_on_disk(&bench).queue, 2);
 	crash(&bench);
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "r q1#1,dup,ret r q1#2,dup,ret");
 	for (int i = 0; i < 4; i++) {
-		acknowledge(&bench, 1, 'a');
-		acknowledge(&bench, 2, 'a');
+		bench_acknowledge(&bench, 1, 'a');
+		bench_acknowledge(&bench, 2, 'a');
 	}
 	assert_said(&bench.sink.said, "r q1#1,ret r q1#2,ret r q1#1,ret r q1#2,ret r q1#1,ret");
-	assert_int_equal(on_disk(&bench).cursors, 0);
-	assert_int_equal(on_disk(&bench).queue, 0);
-	assert_int_equal(on_disk(&bench).retained, 5);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).cursors, 0);
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	assert_int_equal(bench_on_disk(&bench).retained, 5);
+	bench_close(&bench);
 }
 
 static void
@@ -567,7 +502,7 @@ a_damaged_record_stops_the_start_with_a_sentence(void **state)
 	char why[256] = "";
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	write_row(&bench, &(struct store_op){.kind = STORE_SESSION_PUT,
 			      .sid = 5000,
 			      .key = bytes_of("x"),
@@ -582,7 +517,7 @@ a_damaged_record_stops_the_start_with_a_sentence(void **state)
 	sim_leave();
 	assert_non_null(strstr(why, "session 5000"));
 	house_start(&bench.house);
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -653,7 +588,7 @@ client_reads(struct random_run *run)
 
 		if (sscanf(word, "rel#%u", &id) == 1) {
 			run->awaits_pubrel[id] = false;
-			acknowledge(bench, (uint16_t)id, 'c');
+			bench_acknowledge(bench, (uint16_t)id, 'c');
 			continue;
 		}
 		number = (unsigned)strtoul(word + 1, NULL, 10);
@@ -662,12 +597,12 @@ client_reads(struct random_run *run)
 		assert_true(id < 64);
 		if (qos == 1) {
 			run->arrived[number]++;
-			acknowledge(bench, (uint16_t)id, 'a');
+			bench_acknowledge(bench, (uint16_t)id, 'a');
 			continue;
 		}
 		run->arrived[number] += !run->awaits_pubrel[id];
 		run->awaits_pubrel[id] = true;
-		acknowledge(bench, (uint16_t)id, 'r');
+		bench_acknowledge(bench, (uint16_t)id, 'r');
 	}
 	free(said);
 }
@@ -712,7 +647,7 @@ come_back(struct random_run *run)
 		return;
 	}
 	run->bench.house.receive_maximum = (uint16_t)(1 + draw(run, 5));
-	reconnect(&run->bench);
+	bench_reconnect(&run->bench);
 	run->online = true;
 }
 
@@ -776,7 +711,7 @@ random_run(uint32_t seed)
 	struct random_run run = {.random = seed};
 	struct bench *bench = &run.bench;
 
-	set_up(bench);
+	bench_open(bench);
 	run.online = true;
 	for (int i = 0; i < 150; i++) {
 		one_step(&run);
@@ -797,9 +732,9 @@ random_run(uint32_t seed)
 			fail();
 		}
 	}
-	assert_int_equal(on_disk(bench).queue, 0);
-	assert_int_equal(on_disk(bench).messages, 0);
-	tear_down(bench);
+	assert_int_equal(bench_on_disk(bench).queue, 0);
+	assert_int_equal(bench_on_disk(bench).messages, 0);
+	bench_close(bench);
 }
 
 static void

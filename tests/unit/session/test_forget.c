@@ -1,59 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a link needs of its session: a remote that forgets, and one that takes a lower QoS only. */
-#include "session_house.h"
-
-struct bench {
-	struct store_disk *disk;
-	struct house house;
-	struct fake_sink sink;
-	struct session *session;
-};
-
-static void
-set_up(struct bench *bench)
-{
-	bench->disk = store_disk_new();
-	house_open(&bench->house, bench->disk);
-	bench->session = house_connect(&bench->house, &bench->sink, "s", 3600, false, false);
-	house_subscribe(&bench->house, bench->session, "t", 2);
-	house_commit(&bench->house);
-}
-
-static void
-tear_down(struct bench *bench)
-{
-	house_close(&bench->house);
-	fake_fini(&bench->sink);
-	store_disk_free(&bench->disk);
-}
-
-static void
-publish(struct bench *bench, const char *payload, uint8_t qos)
-{
-	sim_enter(bench->house.workers[0]);
-	house_publish(&bench->house, "t", payload, qos);
-	sim_leave();
-	house_settle(&bench->house);
-}
-
-static void
-pubrec(struct bench *bench, uint16_t id)
-{
-	sim_enter(bench->house.workers[0]);
-	assert_true(session_pubrec(bench->session, id, 0));
-	sim_leave();
-	house_settle(&bench->house);
-}
-
-static struct store_disk_counts
-on_disk(struct bench *bench)
-{
-	struct store_disk_counts counts;
-
-	house_commit(&bench->house);
-	store_disk_counts(bench->disk, &counts);
-	return counts;
-}
+#include "durable_bench.h"
 
 static void
 forget(struct bench *bench, size_t sent, size_t received)
@@ -68,12 +15,6 @@ forget(struct bench *bench, size_t sent, size_t received)
 	assert_int_equal(received_out, received);
 }
 
-static void
-reconnect(struct bench *bench)
-{
-	bench->session = house_connect(&bench->house, &bench->sink, "s", 3600, false, true);
-}
-
 /* a: released; b: its PUBREL waits for the disk; c: sent; d: QoS 1, sent; e: waits for the disk. */
 static void
 what_was_taken_over_is_over_and_what_was_sent_is_new(void **state)
@@ -81,27 +22,27 @@ what_was_taken_over_is_over_and_what_was_sent_is_new(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	publish(&bench, "b", 2);
-	publish(&bench, "c", 2);
-	publish(&bench, "d", 1);
-	(void)on_disk(&bench);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	bench_publish(&bench, "b", 2);
+	bench_publish(&bench, "c", 2);
+	bench_publish(&bench, "d", 1);
+	(void)bench_on_disk(&bench);
 	assert_said(&bench.sink.said, "d q1#4 a q2#1 b q2#2 c q2#3");
-	pubrec(&bench, 1);
-	(void)on_disk(&bench);
+	bench_acknowledge(&bench, 1, 'r');
+	(void)bench_on_disk(&bench);
 	assert_said(&bench.sink.said, "rel#1");
-	pubrec(&bench, 2);
-	publish(&bench, "e", 2);
+	bench_acknowledge(&bench, 2, 'r');
+	bench_publish(&bench, "e", 2);
 	forget(&bench, 2, 0);
-	assert_int_equal(on_disk(&bench).queue, 3);
-	reconnect(&bench);
-	(void)on_disk(&bench);
+	assert_int_equal(bench_on_disk(&bench).queue, 3);
+	bench_reconnect(&bench);
+	(void)bench_on_disk(&bench);
 	assert_said(&bench.sink.said, "c q2#3 d q1#4 e q2#5"); /* as new: without DUP */
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "c q2#3,dup d q1#4,dup e q2#5,dup");
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -111,7 +52,7 @@ received_ids_are_free_again(void **state)
 	uint64_t ticket = 0;
 
 	(void)state;
-	set_up(&bench);
+	bench_open(&bench);
 	sim_enter(bench.house.workers[0]);
 	for (uint16_t id = 1; id <= 3; id++) {
 		assert_int_equal(
@@ -120,10 +61,10 @@ received_ids_are_free_again(void **state)
 	session_inbound_done(bench.session, 1, 0, &ticket, false);
 	session_inbound_done(bench.session, 2, 0, &ticket, false);
 	sim_leave();
-	assert_int_equal(on_disk(&bench).received, 2);
+	assert_int_equal(bench_on_disk(&bench).received, 2);
 	forget(&bench, 0, 2);
-	assert_int_equal(on_disk(&bench).received, 0);
-	reconnect(&bench);
+	assert_int_equal(bench_on_disk(&bench).received, 0);
+	bench_reconnect(&bench);
 	sim_enter(bench.house.workers[0]);
 	assert_int_equal(session_inbound_count(bench.session), 0);
 	for (uint16_t id = 1; id <= 3; id++) {
@@ -131,7 +72,7 @@ received_ids_are_free_again(void **state)
 		    session_inbound_begin(bench.session, id, &ticket), SESSION_INBOUND_NEW);
 	}
 	sim_leave();
-	tear_down(&bench);
+	bench_close(&bench);
 }
 
 static void
@@ -140,25 +81,25 @@ a_lower_qos_rules_what_is_sent_from_now_on(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	(void)on_disk(&bench);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	(void)bench_on_disk(&bench);
 	assert_said(&bench.sink.said, "a q2#1");
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
-	publish(&bench, "b", 2);
+	bench_publish(&bench, "b", 2);
 	bench.house.has_max_qos = true;
 	bench.house.max_qos = 1;
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "a q1#1,dup b q1#2");
-	publish(&bench, "c", 2);
+	bench_publish(&bench, "c", 2);
 	assert_said(&bench.sink.said, "c q1#3");
 	sim_enter(bench.house.workers[0]);
 	for (uint16_t id = 1; id <= 3; id++) {
 		session_puback(bench.session, id);
 	}
 	sim_leave();
-	assert_int_equal(on_disk(&bench).queue, 0);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	bench_close(&bench);
 }
 
 static void
@@ -167,20 +108,20 @@ qos0_is_over_when_it_is_sent(void **state)
 	struct bench bench = {0};
 
 	(void)state;
-	set_up(&bench);
-	publish(&bench, "a", 2);
-	(void)on_disk(&bench);
+	bench_open(&bench);
+	bench_publish(&bench, "a", 2);
+	(void)bench_on_disk(&bench);
 	assert_said(&bench.sink.said, "a q2#1");
 	house_detach(&bench.house, bench.session, SESSION_LEAVE_ABNORMAL);
-	publish(&bench, "b", 1);
+	bench_publish(&bench, "b", 1);
 	bench.house.has_max_qos = true;
 	bench.house.max_qos = 0;
-	reconnect(&bench);
+	bench_reconnect(&bench);
 	assert_said(&bench.sink.said, "a q0 b q0");
-	publish(&bench, "c", 1);
+	bench_publish(&bench, "c", 1);
 	assert_said(&bench.sink.said, "c q0");
-	assert_int_equal(on_disk(&bench).queue, 0);
-	tear_down(&bench);
+	assert_int_equal(bench_on_disk(&bench).queue, 0);
+	bench_close(&bench);
 }
 
 int
