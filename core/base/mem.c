@@ -72,6 +72,15 @@ mem_wipe(void *memory, size_t size)
 }
 
 void
+mem_keep(size_t size)
+{
+	/* The first switches off that the second adapts itself; then blocks from there on are
+	 * mapped one by one. */
+	(void)mallopt(M_TRIM_THRESHOLD, (int)size);
+	(void)mallopt(M_MMAP_THRESHOLD, (int)(size / 8));
+}
+
+void
 mem_trim(void)
 {
 	(void)malloc_trim(0);

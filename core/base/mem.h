@@ -26,6 +26,11 @@ char *mem_text(struct bytes text) __attribute__((malloc, returns_nonnull, warn_u
 /* Overwrites a secret so that no compiler drops it. */
 void mem_wipe(void *memory, size_t size);
 
+/* Called once, before there are threads: free() gives memory back to the system only when more than
+ * this is free at the end of a heap. Output that comes and goes with each turn would be given back
+ * and cleared by the kernel again otherwise, 128 KiB at a time. */
+void mem_keep(size_t size);
+
 /* Gives memory that is free back to the system. It takes tens of milliseconds where that is
  * hundreds of megabytes, and holds up who allocates meanwhile. */
 void mem_trim(void);

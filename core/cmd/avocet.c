@@ -9,9 +9,16 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "broker/broker.h"
 
-enum { OPTION_DUMP = 256, OPTION_CORE_FILES, PORT_MAX = 65535, MAX_WHY = 512 };
+enum {
+	OPTION_DUMP = 256,
+	OPTION_CORE_FILES,
+	PORT_MAX = 65535,
+	MAX_WHY = 512,
+	MEMORY_KEPT = 8 << 20,
+};
 
 static const char usage[] =
     "usage: avocet [-c FILE] [-p PORT] [-v] [-t] [--dump-config] [--core-files] [-V] [-h]\n"
@@ -132,6 +139,7 @@ main(int argc, char **argv)
 	if (status >= 0) {
 		return status;
 	}
+	mem_keep(MEMORY_KEPT);
 	if (!command.core_files) {
 		broker_keep_secrets();
 	}
