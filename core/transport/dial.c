@@ -7,6 +7,8 @@
 #include "transport/dial.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -181,10 +183,14 @@ try_next(struct dial *dial)
 		const struct addr *addr = &dial->addrs[dial->at];
 		int fd =
 		    socket(addr->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		int on = 1;
 
 		if (fd < 0) {
 			note_error(dial, errno);
 			continue;
+		}
+		if (addr->storage.ss_family != AF_UNIX) {
+			(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		}
 		/* A connection that stands at once is told by the watch, too. */
 		if ((connect(fd, (const void *)&addr->storage, addr->len) == 0 ||

@@ -16,10 +16,8 @@
 #include "transport/plain.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -324,21 +322,6 @@ static const struct stream_ops plain_ops = {.read = plain_read,
     .free = plain_free,
     .peer_name = plain_peer_name};
 
-/* Who accepted it has made it so already, and then it costs one look. */
-static void
-set_options(int fd, const struct addr *peer)
-{
-	int flags = fcntl(fd, F_GETFL);
-	int on = 1;
-
-	if (flags >= 0 && (flags & O_NONBLOCK) == 0) {
-		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	}
-	if (peer->storage.ss_family != AF_UNIX) {
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	}
-}
-
 struct stream *
 plain_new(int fd, const struct addr *peer)
 {
@@ -348,6 +331,5 @@ plain_new(int fd, const struct addr *peer)
 	plain->watch.fn = take_events;
 	plain->watch.fd = fd;
 	keep_peer(plain, peer);
-	set_options(fd, peer);
 	return &plain->stream;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -144,6 +145,15 @@ tear_down(void **state)
 
 /* --- dialling --- */
 
+static bool
+is_quick(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len) == 0 && on != 0;
+}
+
 static void
 on_over(void *arg, int fd, const struct addr *peer, const char *reason)
 {
@@ -152,6 +162,7 @@ on_over(void *arg, int fd, const struct addr *peer, const char *reason)
 	is_over = true;
 	dial = NULL;
 	found_fd = fd;
+	assert_true(fd < 0 || is_quick(fd));
 	ended_ms = context_current->mono_ms;
 	if (fd >= 0) {
 		(void)addr_format(peer, found_peer);

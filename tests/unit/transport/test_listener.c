@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -25,6 +26,15 @@ static struct addr last_peer;
 static bool frees, stops;
 static int clients[CLIENTS], client_count;
 
+static bool
+is_quick(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &len) == 0 && on != 0;
+}
+
 static void
 take_fd(struct listener *self, int fd, const struct addr *peer, void *arg)
 {
@@ -32,6 +42,9 @@ take_fd(struct listener *self, int fd, const struct addr *peer, void *arg)
 	assert_ptr_equal(arg, clients);
 	assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	if (peer->storage.ss_family != AF_UNIX) {
+		assert_true(is_quick(fd));
+	}
 	accepted[accepted_count++] = fd;
 	last_peer = *peer;
 	if (stops) {
