@@ -221,6 +221,8 @@ conn_open(struct conn_table *table, struct stream *stream, const struct conn_lis
 	    limits->write_timeout_ms < UINT32_MAX ? (uint32_t)limits->write_timeout_ms : 0;
 	list_append(&table->conns, &conn->link);
 	atomic_fetch_add_explicit(&table->count, 1, memory_order_relaxed);
+	/* However many come at once: who is in goes on as before. */
+	stream_set_late(stream, true);
 	if (peer_init(&conn->peer, &conn_peer_ops, &table->room, stream) != 0) {
 		conn->state = CONN_CLOSING;
 		peer_close(&conn->peer, true);

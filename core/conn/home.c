@@ -33,6 +33,7 @@ serve(struct conn *conn)
 		return;
 	}
 	conn_set_state(conn, CONN_SERVING);
+	stream_set_late(conn->peer.stream, false);
 	session_directory_unclaim(
 	    conn->table->house->options.sessions->directory, msg_client_id_of(conn->client));
 	conn->claimed = false;

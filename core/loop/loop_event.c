@@ -34,12 +34,13 @@
 #include "base/mem.h"
 #include "loop/worker_int.h"
 
-enum { BATCH = 256 };
+enum { BATCH = 256, LATE_NS = 500000 };
 
 struct native {
 	int set_fd; /* epoll: the watches, and without a base wake_fd */
-	int batch_at, batch_count;
-	struct epoll_event batch[BATCH]; /* data.ptr NULL: wake_fd, or detached meanwhile */
+	int batch_count;
+	unsigned late_first;
+	struct epoll_event batch[BATCH]; /* data.ptr NULL: wake_fd, told, or detached meanwhile */
 	int wake_fd;
 	bool is_running; /* has a thread to be joined */
 	pthread_t thread;
@@ -264,6 +265,46 @@ ready_of(const struct watch *watch, uint32_t events)
 	return ready;
 }
 
+static void
+fire(struct watch *watch, uint32_t events)
+{
+	unsigned ready = ready_of(watch, events);
+
+	if (ready != 0) {
+		watch_fire(watch, ready);
+	}
+}
+
+/* What is told once must be told now. */
+static bool
+is_late(const struct watch *watch)
+{
+	return watch->is_late && watch->armed != 0;
+}
+
+/* For as long as a turn has time for them, and one at least; the kernel shows the others again, in
+ * the same order, so that each turn begins with another one. */
+static void
+fire_late(struct worker *worker)
+{
+	struct native *native = worker->native;
+	int64_t end_ns = clock_mono_ns() + LATE_NS;
+	unsigned count = (unsigned)native->batch_count, first = native->late_first++;
+
+	for (unsigned i = 0; i < count; i++) {
+		struct epoll_event *event = &native->batch[(first + i) % count];
+		struct watch *watch = event->data.ptr;
+
+		if (watch != NULL) {
+			event->data.ptr = NULL;
+			fire(watch, event->events);
+			if (clock_mono_ns() > end_ns) {
+				break;
+			}
+		}
+	}
+}
+
 /* What is ready in the set, after so many milliseconds at most; < 0: for ever. Those that stay
  * ready beyond the batch are there in the next turn. */
 static void
@@ -271,18 +312,25 @@ take_batch(struct worker *worker, int timeout_ms)
 {
 	struct native *native = worker->native;
 
+	bool any_late = false;
+
 	native->batch_count = epoll_wait(native->set_fd, native->batch, BATCH, timeout_ms);
 	worker_begin_turn(worker);
-	for (native->batch_at = 0; native->batch_at < native->batch_count; native->batch_at++) {
-		const struct epoll_event *event = &native->batch[native->batch_at];
+	for (int i = 0; i < native->batch_count; i++) {
+		const struct epoll_event *event = &native->batch[i];
 		struct watch *watch = event->data.ptr;
-		unsigned ready = watch != NULL ? ready_of(watch, event->events) : 0;
 
-		if (ready != 0) {
-			watch_fire(watch, ready);
+		if (watch != NULL && is_late(watch)) {
+			any_late = true;
+		} else if (watch != NULL) {
+			native->batch[i].data.ptr = NULL;
+			fire(watch, event->events);
 		}
 	}
-	native->batch_count = native->batch_at = 0;
+	if (any_late) {
+		fire_late(worker);
+	}
+	native->batch_count = 0;
 }
 
 static void
@@ -314,7 +362,7 @@ loop_native_disarm(struct watch *watch)
 	struct native *native = watch->worker->native;
 
 	(void)epoll_ctl(native->set_fd, EPOLL_CTL_DEL, watch->fd, NULL);
-	for (int i = native->batch_at; i < native->batch_count; i++) {
+	for (int i = 0; i < native->batch_count; i++) {
 		if (native->batch[i].data.ptr == watch) {
 			native->batch[i].data.ptr = NULL;
 		}

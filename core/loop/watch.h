@@ -27,8 +27,10 @@ struct watch {
 	int fd; /* -1: only raised by hand */
 	uint8_t wanted;
 	uint8_t raised;
-	uint8_t armed; /* the loop's own: what the kernel is asked for */
-	bool is_armed; /* the loop's own: the kernel is asked */
+	uint8_t armed;     /* the loop's own: what the kernel is asked for */
+	bool is_armed : 1; /* the loop's own: the kernel is asked */
+	bool is_late : 1; /* its owner's, at any time: in a turn it comes after the others, and when
+			   * these took the turn's time, in a later turn */
 };
 
 /* wanted: WATCH_READ and WATCH_WRITE or-ed, may be 0: then only the end of

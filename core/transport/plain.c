@@ -312,6 +312,12 @@ plain_free(struct stream *stream)
 	mem_free(&plain);
 }
 
+static void
+plain_set_late(struct stream *stream, bool is_late)
+{
+	of(stream)->watch.is_late = is_late;
+}
+
 static const struct stream_ops plain_ops = {.read = plain_read,
     .write = plain_write,
     .want = plain_want,
@@ -320,7 +326,8 @@ static const struct stream_ops plain_ops = {.read = plain_read,
     .detach = plain_detach,
     .shut = plain_shut,
     .free = plain_free,
-    .peer_name = plain_peer_name};
+    .peer_name = plain_peer_name,
+    .set_late = plain_set_late};
 
 struct stream *
 plain_new(int fd, const struct addr *peer)

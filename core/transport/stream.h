@@ -58,6 +58,8 @@ struct stream_ops {
 	const struct stream_identity *(*identity)(const struct stream *stream);
 	/* Likewise: stream_proof. */
 	bool (*proof)(const struct stream *stream, struct stream_proof *proof_out);
+	/* Of the bottom alone: stream_set_late; NULL: all are alike. */
+	void (*set_late)(struct stream *stream, bool is_late);
 };
 
 struct stream {
@@ -95,6 +97,18 @@ static inline void
 stream_want(struct stream *stream, unsigned events)
 {
 	stream->ops->want(stream, events);
+}
+
+/* Others come first: what is ready here is told after them, within what a turn has time for. */
+static inline void
+stream_set_late(struct stream *stream, bool is_late)
+{
+	while (stream->lower != NULL) {
+		stream = stream->lower;
+	}
+	if (stream->ops->set_late != NULL) {
+		stream->ops->set_late(stream, is_late);
+	}
 }
 
 /* ready is called with these events soon, without sleeping in between. */

@@ -429,11 +429,99 @@ what_cannot_be_watched_is_refused(void **state)
 	assert_false(ends[0].watch.is_armed);
 }
 
+/* --- late ones --- */
+
+enum { LATE = 3, TURNS = 30, LATE_MS = 1 };
+
+static struct end late[LATE];
+static unsigned turn_of_late[TURNS + 2];
+
+static void
+take_long(struct end *end)
+{
+	int64_t end_ns = loop_now_ns(loop) + LATE_MS * 1000000;
+
+	(void)end;
+	turn_of_late[ends[0].calls]++;
+	while (loop_now_ns(loop) < end_ns) {}
+}
+
+static void
+stop_at_last(struct end *end)
+{
+	if (end->calls == TURNS) {
+		loop_stop(loop);
+	}
+}
+
+/* All are ready all the time; the one that is not late was attached last. */
+static void
+start_late(struct worker *worker, void *arg)
+{
+	(void)worker;
+	(void)arg;
+	give_up_after(PATIENCE_MS);
+	for (unsigned i = 0; i < LATE; i++) {
+		late[i] = (struct end){.watch = {.fn = on_end, .is_late = true}, .act = take_long};
+		assert_int_equal(
+		    watch_attach(&late[i].watch, main_worker, dup(fds[1]), WATCH_WRITE), 0);
+	}
+	attach(0, WATCH_WRITE);
+	ends[0].act = stop_at_last;
+}
+
+static void
+late_ones_come_after_the_others_and_within_the_turns_time(void **state)
+{
+	unsigned calls = 0;
+
+	(void)state;
+	memset(turn_of_late, 0, sizeof(turn_of_late));
+	run(start_late);
+	assert_false(ran_out);
+	assert_int_equal(turn_of_late[0], 0);
+	for (unsigned i = 1; i < TURNS; i++) {
+		assert_int_equal(turn_of_late[i], 1);
+	}
+	for (unsigned i = 0; i < LATE; i++) {
+		assert_in_range(late[i].calls, TURNS / LATE / 2, TURNS / LATE * 2);
+		calls += late[i].calls;
+		watch_detach(&late[i].watch);
+		close(late[i].watch.fd);
+	}
+	assert_in_range(calls, TURNS - 1, TURNS);
+}
+
+/* With nothing to wait for it must be told, since it is told once. */
+static void
+start_late_end(struct worker *worker, void *arg)
+{
+	start_late(worker, arg);
+	watch_set(&late[LATE - 1].watch, 0);
+	late[LATE - 1].act = NULL;
+	assert_int_equal(shutdown(fds[0], SHUT_WR), 0);
+}
+
+static void
+a_late_one_that_wants_nothing_is_told_its_end_at_once(void **state)
+{
+	(void)state;
+	run(start_late_end);
+	assert_false(ran_out);
+	assert_int_equal(late[LATE - 1].calls, 1);
+	for (unsigned i = 0; i < LATE; i++) {
+		watch_detach(&late[i].watch);
+		close(late[i].watch.fd);
+	}
+}
+
 int
 main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+	    CASE(late_ones_come_after_the_others_and_within_the_turns_time),
+	    CASE(a_late_one_that_wants_nothing_is_told_its_end_at_once),
 	    CASE(what_is_not_read_is_told_again),
 	    CASE(a_watch_that_wants_nothing_is_not_told_of_bytes_and_wakes_nobody),
 	    CASE(a_watch_that_wants_nothing_notices_the_end_once),
