@@ -46,7 +46,10 @@ def callgrind(program, case, rounds, out="/dev/null"):
 
 
 def measure(program, case, messages):
-    return (callgrind(program, case, MANY) - callgrind(program, case, FEW)) / ((MANY - FEW) * messages)
+    number = (callgrind(program, case, MANY) - callgrind(program, case, FEW)) / ((MANY - FEW) * messages)
+    if number < 1:
+        raise SystemExit(f"paths.py: nothing was counted in case {case}: is sim_settle a function of its own?")
+    return number
 
 
 def read_record():
