@@ -134,7 +134,8 @@ try "folders may be chosen, and make uninstall leaves nothing" other_folders
 
 # What the hardened program and its objects must show, where the compiler can do it.
 hardened() {
-	nm "$work/out/core/base/libbase.a" >"$work/log" 2>&1 && says __stack_chk_fail &&
+	# Not nm: it shows what is there for link-time optimisation.
+	readelf -sW "$work/out/core/base/libbase.a" >"$work/log" 2>&1 && says __stack_chk_fail &&
 		says '__v*snprintf_chk' || return 1
 	readelf -nW "$work/out/core/base/buf.o" >"$work/log" && { [ "$(uname -m)" != x86_64 ] || says IBT; } || return 1
 	readelf -hW -lW -dW "$work/out/avocet" >"$work/log" &&
