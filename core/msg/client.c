@@ -11,6 +11,12 @@ len_of(struct bytes text)
 	return (uint16_t)(text.len < UINT16_MAX ? text.len : UINT16_MAX);
 }
 
+static uint8_t
+short_len_of(struct bytes text)
+{
+	return (uint8_t)(text.len < UINT8_MAX ? text.len : UINT8_MAX);
+}
+
 static void
 put_text(uint8_t **at, const uint8_t *data, uint16_t len)
 {
@@ -27,10 +33,10 @@ msg_client_new(const struct msg_client_parts *parts)
 	const struct msg_client head = {.client_id_len = len_of(parts->client_id),
 	    .username_len = len_of(parts->username),
 	    .prefix_len = len_of(parts->prefix),
-	    .address_len = len_of(parts->address),
-	    .listener_len = len_of(parts->listener),
+	    .address_len = short_len_of(parts->address),
+	    .listener_len = short_len_of(parts->listener),
 	    .method_len = len_of(parts->method),
-	    .version = parts->version,
+	    .version = parts->version & 0x7fU,
 	    .authenticated = parts->authenticated};
 	size_t size = offsetof(struct msg_client, text) + (size_t)head.client_id_len +
 		      head.username_len + head.prefix_len + head.address_len + head.listener_len +

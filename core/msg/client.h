@@ -11,7 +11,8 @@
 #include "base/ref.h"
 #include "base/bytes.h"
 
-/* What a snapshot is made of. A text above 65535 bytes is cut. */
+/* What a snapshot is made of. Texts are cut: address and listener at
+ * 255 bytes, the others at 65535. */
 struct msg_client_parts {
 	uint8_t version;    /* enum wire_version; 0: not a client of MQTT */
 	bool authenticated; /* somebody vouched for the user name */
@@ -29,17 +30,18 @@ struct msg_client_more {
 	void (*free)(struct msg_client_more *more);
 };
 
+/* Behind it lie client id, user name, prefix, address, listener and method. */
 struct msg_client {
 	struct ref ref;
-	struct msg_client_more *more; /* NULL: nothing. The client's worker alone looks at it */
-	uint16_t client_id_len;       /* the texts lie in this order */
+	uint16_t client_id_len;
 	uint16_t username_len;
+	struct msg_client_more *more; /* NULL: nothing. The client's worker alone looks at it */
 	uint16_t prefix_len;
-	uint16_t address_len;
-	uint16_t listener_len;
 	uint16_t method_len;
-	uint8_t version; /* as in the parts */
-	bool authenticated;
+	uint8_t address_len;
+	uint8_t listener_len;
+	uint8_t version : 7; /* as in the parts */
+	uint8_t authenticated : 1;
 	uint8_t text[];
 };
 
