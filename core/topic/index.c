@@ -91,11 +91,15 @@ find_links(struct topic_index *index, const struct topic_index_key *key,
 }
 
 struct topic_retained *
-topic_index_seek(const struct topic_index *index, const struct topic_index_key *key)
+topic_index_seek(const struct topic_index *index, const struct topic_retained *last,
+    const struct topic_index_key *key)
 {
 	struct topic_retained *const *tower = index->head;
 	const struct topic_retained *refused = NULL;
 
+	if (last != NULL && (last->tower[0] == NULL || !is_before(last->tower[0], key))) {
+		return last->tower[0];
+	}
 	for (size_t h = TOPIC_INDEX_HEIGHT; h-- > 0;) {
 		while (tower[h] != NULL && tower[h] != refused && is_before(tower[h], key)) {
 			tower = tower[h]->tower;
@@ -124,6 +128,7 @@ topic_index_remove(struct topic_index *index, struct topic_retained *entry)
 	const struct topic_index_key key = {.a = topic_entry_topic(entry), .mode = TOPIC_INDEX_AT};
 	struct topic_retained **links[TOPIC_INDEX_HEIGHT];
 
+	index->removals++;
 	find_links(index, &key, links);
 	for (size_t h = 0; h < entry->height; h++) {
 		assert(*links[h] == entry);

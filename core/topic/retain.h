@@ -84,7 +84,9 @@ struct topic_retain_cursor {
 	uint8_t *position; /* owned; NULL at the start */
 	uint32_t filter_len;
 	uint32_t position_len;
-	bool is_exact; /* no wildcard: one look-up */
+	const struct topic_retained *last; /* the entry of the position … */
+	uint64_t seen_removals;            /* … which stands there unless one was removed */
+	bool is_exact;                     /* no wildcard: one look-up */
 	bool done;
 };
 

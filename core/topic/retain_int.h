@@ -42,6 +42,7 @@ struct topic_retained {
  */
 struct topic_index {
 	struct lock lock;
+	uint64_t removals; /* of entries, ever */
 	struct topic_retained *head[TOPIC_INDEX_HEIGHT];
 };
 
@@ -91,9 +92,10 @@ topic_entry_topic(const struct topic_retained *entry)
 
 void topic_index_insert(struct topic_index *index, struct topic_retained *entry);
 void topic_index_remove(struct topic_index *index, struct topic_retained *entry);
-/* The first entry at or behind the key, or NULL. */
-struct topic_retained *topic_index_seek(
-    const struct topic_index *index, const struct topic_index_key *key);
+/* The first entry at or behind the key, or NULL. last: an entry that stands there and before the
+ * key, from which the way may be short; NULL: none is known. */
+struct topic_retained *topic_index_seek(const struct topic_index *index,
+    const struct topic_retained *last, const struct topic_index_key *key);
 
 /* --- retain.c --- */
 

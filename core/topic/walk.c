@@ -154,6 +154,7 @@ topic_retain_cursor_restart(struct topic_retain_cursor *cursor)
 {
 	mem_free(&cursor->position);
 	cursor->position_len = 0;
+	cursor->last = NULL;
 	cursor->done = false;
 }
 
@@ -195,13 +196,16 @@ advance(struct topic_retain *retain, struct topic_retain_cursor *cursor, unsigne
     bool *matches_out)
 {
 	struct step step = start_step(cursor);
+	const struct topic_retained *last;
 	struct topic_retained *entry = NULL;
 
 	*matches_out = false;
 	lock_take(&retain->index.lock);
+	/* Where nothing was removed since, it still stands there, and the next is near. */
+	last = cursor->seen_removals == retain->index.removals ? cursor->last : NULL;
 	for (int i = 0; i<STEPS_PER_LOCK && * budget> 0 && !*matches_out && !cursor->done; i++) {
 		struct topic_retained *found =
-		    step.over ? NULL : topic_index_seek(&retain->index, &step.next);
+		    step.over ? NULL : topic_index_seek(&retain->index, last, &step.next);
 
 		*budget -= 1;
 		if (found == NULL) {
@@ -209,11 +213,14 @@ advance(struct topic_retain *retain, struct topic_retain_cursor *cursor, unsigne
 			break;
 		}
 		entry = found;
+		last = found;
 		step = judge(filter_of(cursor), topic_entry_topic(entry));
 		*matches_out = step.matches;
 	}
 	if (entry != NULL) {
 		atomic_fetch_add_explicit(&entry->refs, 1, memory_order_relaxed);
+		cursor->last = entry;
+		cursor->seen_removals = retain->index.removals;
 	}
 	lock_give(&retain->index.lock);
 	return entry;
