@@ -5,6 +5,7 @@
  * of our own. All state of the library's that could be an instance's is the turn of the thread.
  */
 #include "auth_sasl.h"
+#include "../sasl/threads.h"
 
 #include <pthread.h>
 #include <sasl/saslplug.h>
@@ -13,38 +14,6 @@
 #include <string.h>
 
 _Thread_local const struct turn *library_turn;
-
-/* --- mutexes --- */
-
-static void *
-mutex_new(void)
-{
-	pthread_mutex_t *mutex = malloc(sizeof(*mutex));
-
-	if (mutex != NULL) {
-		(void)pthread_mutex_init(mutex, NULL);
-	}
-	return mutex;
-}
-
-static int
-mutex_lock(void *mutex)
-{
-	return pthread_mutex_lock(mutex) == 0 ? SASL_OK : SASL_FAIL;
-}
-
-static int
-mutex_unlock(void *mutex)
-{
-	return pthread_mutex_unlock(mutex) == 0 ? SASL_OK : SASL_FAIL;
-}
-
-static void
-mutex_free(void *mutex)
-{
-	(void)pthread_mutex_destroy(mutex);
-	free(mutex);
-}
 
 /* --- callbacks --- */
 
@@ -222,7 +191,7 @@ init(void)
 {
 	int result;
 
-	sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock, mutex_free);
+	sasl_threads_set();
 	result = sasl_server_init(callbacks, "avocet");
 	if (result == SASL_OK) {
 		result = sasl_auxprop_add_plugin("avocet", on_auxprop);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bridge.h"
+#include "../sasl/threads.h"
 
 struct bridge_login {
 	sasl_conn_t *conn;
@@ -70,36 +71,6 @@ as_callback(void *function)
 
 /* --- once --- */
 
-static void *
-mutex_new(void)
-{
-	pthread_mutex_t *mutex = malloc(sizeof(*mutex));
-
-	if (mutex != NULL) {
-		(void)pthread_mutex_init(mutex, NULL);
-	}
-	return mutex;
-}
-
-static int
-mutex_lock(void *mutex)
-{
-	return pthread_mutex_lock(mutex) == 0 ? SASL_OK : SASL_FAIL;
-}
-
-static int
-mutex_unlock(void *mutex)
-{
-	return pthread_mutex_unlock(mutex) == 0 ? SASL_OK : SASL_FAIL;
-}
-
-static void
-mutex_free(void *mutex)
-{
-	(void)pthread_mutex_destroy(mutex);
-	free(mutex);
-}
-
 static const char *failure;
 
 /* The workers use the library at the same time. Where auth-sasl was first, its mutexes hold. */
@@ -109,7 +80,7 @@ init(void)
 	static const sasl_callback_t none[] = {{SASL_CB_LIST_END, NULL, NULL}};
 	int status;
 
-	sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock, mutex_free);
+	sasl_threads_set();
 	status = sasl_client_init(none);
 	failure = status == SASL_OK ? NULL : sasl_errstring(status, NULL, NULL);
 }
