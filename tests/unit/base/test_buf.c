@@ -4,27 +4,12 @@
  * in test_mem.c.
  */
 #include "lib/unit.h"
+#include "lib/huge.h"
 
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/rand.h"
-
-/* Huge sizes shall come back as NULL from a sanitizer's allocator too. */
-const char *__asan_default_options(void);
-const char *__tsan_default_options(void);
-
-const char *
-__asan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
-
-const char *
-__tsan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
 
 static void print_to(struct buf *buf, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

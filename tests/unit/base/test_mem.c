@@ -4,6 +4,7 @@
  * goes is seen through the sanitizers' hook on free; a build without them skips those cases.
  */
 #include "lib/unit.h"
+#include "lib/huge.h"
 
 #include <signal.h>
 #include <stdalign.h>
@@ -17,22 +18,6 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/rand.h"
-
-/* Huge sizes shall come back as NULL from a sanitizer's allocator too. */
-const char *__asan_default_options(void);
-const char *__tsan_default_options(void);
-
-const char *
-__asan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
-
-const char *
-__tsan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
 
 int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
     void (*on_free)(const volatile void *)) __attribute__((weak));

@@ -2,26 +2,11 @@
 /* Small blocks that a thread keeps. A build with a sanitizer keeps none: there only the ways
  * without a set are seen. */
 #include "lib/unit.h"
+#include "lib/huge.h"
 
 #include "base/context.h"
 #include "base/mem.h"
 #include "base/spare.h"
-
-/* Huge sizes shall come back as NULL from a sanitizer's allocator too. */
-const char *__asan_default_options(void);
-const char *__tsan_default_options(void);
-
-const char *
-__asan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
-
-const char *
-__tsan_default_options(void)
-{
-	return "allocator_may_return_null=1";
-}
 
 static struct spare_set set;
 static struct context context = {.spares = &set};
