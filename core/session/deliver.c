@@ -274,10 +274,19 @@ session_deliver(struct session *session, struct session_delivery *delivery)
 	session_show_room(session);
 }
 
+static void
+drop_lent(
+    struct session *session, const struct session_delivery *delivery, enum session_drop reason)
+{
+	struct session_delivery own = *delivery;
+
+	(void)msg_ref(own.msg);
+	session_drop(session, &own, reason);
+}
+
 bool
 session_lend(struct session *session, const struct session_delivery *delivery)
 {
-	struct session_delivery own;
 	uint32_t left;
 
 	if (session->sink == NULL || delivery->version != 0 || delivery->qos != 0 ||
@@ -290,14 +299,10 @@ session_lend(struct session *session, const struct session_delivery *delivery)
 	case SESSION_LATER:
 		return false;
 	case SESSION_TOO_LARGE:
-		own = *delivery;
-		(void)msg_ref(own.msg);
-		session_drop(session, &own, SESSION_DROP_TOO_LARGE);
+		drop_lent(session, delivery, SESSION_DROP_TOO_LARGE);
 		break;
 	case SESSION_DENIED:
-		own = *delivery;
-		(void)msg_ref(own.msg);
-		session_drop(session, &own, SESSION_DROP_DENIED);
+		drop_lent(session, delivery, SESSION_DROP_DENIED);
 		break;
 	}
 	session_show_room(session);
