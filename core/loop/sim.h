@@ -19,8 +19,8 @@
 bool sim_step(struct loop *loop);
 
 /* Steps until nothing is due now (time does not move), at most `limit` steps; false: limit reached.
- * Never inlined: tests/bench/paths.py counts the instructions inside it. */
-bool sim_settle(struct loop *loop, unsigned limit) __attribute__((noinline));
+ */
+bool sim_settle(struct loop *loop, unsigned limit);
 
 /* Lets virtual time pass, firing timers on the way in order. */
 void sim_advance(struct loop *loop, int64_t ms);
