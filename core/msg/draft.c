@@ -159,7 +159,6 @@ set_fields(struct msg *msg, const struct msg_draft *draft)
 {
 	msg->born_mono_ms = draft->born_mono_ms;
 	msg->born_wall_ms = draft->born_wall_ms;
-	msg->origin = draft->origin;
 	msg->expiry_s = draft->expiry_s;
 	msg->qos = draft->qos;
 	msg->flags = draft->flags;

@@ -27,7 +27,6 @@ struct msg_draft {
 	struct bytes username;
 	int64_t born_mono_ms;
 	int64_t born_wall_ms;
-	uint32_t origin;
 	uint32_t expiry_s; /* if MSG_EXPIRES */
 	uint8_t qos;
 	uint8_t flags; /* enum msg_flag */

@@ -32,7 +32,6 @@ struct msg {
 	int64_t born_wall_ms;      /* and by UNIX time, for the store */
 	_Atomic uint64_t store_id; /* see msg_store_id_set; 0 = none */
 	uint32_t store_rows;       /* store's thread only: rows that name it */
-	uint32_t origin;           /* node that accepted it; 0 = this one */
 	uint32_t expiry_s;         /* Message Expiry Interval as received, if MSG_EXPIRES */
 	uint32_t props_len;
 	uint16_t topic_len;

@@ -34,7 +34,7 @@ msg_record_encode(const struct msg *msg, uint8_t *out)
 	wire_write_u8(&writer, msg->qos);
 	wire_write_u8(&writer, msg->flags);
 	wire_write_u32(&writer, msg->expiry_s);
-	wire_write_u32(&writer, msg->origin);
+	wire_write_u32(&writer, 0);
 	wire_write_u32(&writer, (uint32_t)((uint64_t)msg->born_wall_ms >> 32));
 	wire_write_u32(&writer, (uint32_t)(uint64_t)msg->born_wall_ms);
 	wire_write_prefixed(&writer, msg_client_id(msg));
@@ -71,7 +71,7 @@ msg_record_decode(struct bytes topic, struct bytes payload, struct bytes rec, in
 	draft.qos = wire_read_u8(&reader);
 	draft.flags = wire_read_u8(&reader);
 	draft.expiry_s = wire_read_u32(&reader);
-	draft.origin = wire_read_u32(&reader);
+	(void)wire_read_u32(&reader);
 	born = (uint64_t)wire_read_u32(&reader) << 32;
 	born |= wire_read_u32(&reader);
 	draft.client_id = wire_read_prefixed(&reader);

@@ -21,7 +21,6 @@ plugin_view_msg(const struct msg *msg, uint8_t qos, bool retain, struct msg_draf
 	    .username = msg_username(msg),
 	    .born_mono_ms = msg->born_mono_ms,
 	    .born_wall_ms = msg->born_wall_ms,
-	    .origin = msg->origin,
 	    .expiry_s = msg->expiry_s,
 	    .qos = qos,
 	    .flags = (uint8_t)((msg->flags & ~MSG_RETAIN) | (retain ? MSG_RETAIN : 0))};

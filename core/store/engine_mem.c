@@ -167,7 +167,6 @@ copy_msg(const struct msg *msg)
 	    .username = msg_username(msg),
 	    .born_mono_ms = msg->born_mono_ms,
 	    .born_wall_ms = msg->born_wall_ms,
-	    .origin = msg->origin,
 	    .expiry_s = msg->expiry_s,
 	    .qos = msg->qos,
 	    .flags = msg->flags};

@@ -176,12 +176,10 @@ what_is_set_after_owning_is_kept(void **state)
 	assert_int_equal(msg_draft_own(&draft), 0);
 	draft.client_id = bytes_of("late");
 	draft.born_mono_ms = 3;
-	draft.origin = 4;
 	msg = msg_seal(&draft);
 	assert_bytes_text(msg_client_id(msg), "late");
 	assert_bytes_text(msg_topic(msg), "t");
 	assert_int_equal(msg->born_mono_ms, 3);
-	assert_int_equal(msg->origin, 4);
 	assert_int_equal(msg->flags, 0);
 	assert_null(draft.copy);
 	assert_int_equal(draft.topic.len, 0);

@@ -18,7 +18,6 @@ make(void)
 	    .username = bytes_of("u1"),
 	    .born_mono_ms = MONO - 3000,
 	    .born_wall_ms = WALL - 3000,
-	    .origin = 7,
 	    .expiry_s = 10,
 	    .qos = 2,
 	    .flags = MSG_RETAIN | MSG_EXPIRES};
@@ -57,7 +56,6 @@ a_message_comes_back_as_it_was_and_older(void **state)
 	assert_true(bytes_equal(msg_props(back), msg_props(msg)));
 	assert_int_equal(back->qos, 2);
 	assert_int_equal(back->flags, MSG_RETAIN | MSG_EXPIRES);
-	assert_int_equal(back->origin, 7);
 	assert_true(back->born_wall_ms == WALL - 3000);
 	assert_true(back->born_mono_ms == 1000 - 4000);
 	assert_true(msg_expiry_left(back, 1000, &left));
