@@ -9,7 +9,7 @@ uint32_t
 conn_stripped_len(const struct conn *conn, const struct msg *msg)
 {
 	/* Topics that begin with $ have no prefix. */
-	return conn->prefix_len != 0 && msg->topic_len > conn->prefix_len &&
+	return conn->prefix_len != 0 && msg_topic_len(msg) > conn->prefix_len &&
 		       msg_topic(msg).data[0] != '$' &&
 		       (!conn->listener->plugins->intercepts_out ||
 			   bytes_starts_with(msg_topic(msg), msg_client_prefix_of(conn->client)))

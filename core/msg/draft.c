@@ -160,8 +160,8 @@ set_fields(struct msg *msg, const struct msg_draft *draft)
 	msg->born_mono_ms = draft->born_mono_ms;
 	msg->born_wall_ms = draft->born_wall_ms;
 	msg->expiry_s = draft->expiry_s;
-	msg->qos = draft->qos;
-	msg->flags = draft->flags;
+	msg->qos = draft->qos & 3U;
+	msg->flags = draft->flags & 0x3fU;
 }
 
 static uint8_t *
@@ -196,7 +196,6 @@ pack(const struct msg_draft *draft)
 		return NULL;
 	}
 	*msg = (struct msg){.payload_len = (uint32_t)draft->payload.len,
-	    .topic_len = (uint16_t)draft->topic.len,
 	    .client_id_len = (uint16_t)draft->client_id.len,
 	    .username_len = (uint16_t)draft->username.len};
 	ref_init(&msg->ref);

@@ -6,7 +6,7 @@
 size_t
 msg_size(const struct msg *msg)
 {
-	return msg_size_for((size_t)2 + msg->topic_len + msg->props_len + msg->payload_len +
+	return msg_size_for((size_t)2 + msg_topic_len(msg) + msg->props_len + msg->payload_len +
 			    msg->client_id_len + msg->username_len);
 }
 

@@ -31,34 +31,41 @@ struct msg {
 	int64_t born_mono_ms;      /* when it was accepted, by the monotonic clock */
 	int64_t born_wall_ms;      /* and by UNIX time, for the store */
 	_Atomic uint64_t store_id; /* see msg_store_id_set; 0 = none */
-	uint32_t store_rows;       /* store's thread only: rows that name it */
-	uint32_t expiry_s;         /* Message Expiry Interval as received, if MSG_EXPIRES */
+	/* The store's thread only: rows that name it, and whether it is in the store itself. */
+	uint32_t store_rows : 31;
+	uint32_t store_kept : 1;
+	uint32_t expiry_s; /* Message Expiry Interval as received, if MSG_EXPIRES */
 	uint32_t props_len;
-	uint16_t topic_len;
 	uint16_t client_id_len;
 	uint16_t username_len;
-	uint8_t qos;     /* of the PUBLISH; a delivery has its own */
-	uint8_t flags;   /* enum msg_flag */
-	bool store_kept; /* store's thread only: the message itself is in the store */
+	uint8_t qos : 2;   /* of the PUBLISH; a delivery has its own */
+	uint8_t flags : 6; /* enum msg_flag */
 	uint8_t data[];
 };
+
+static inline size_t
+msg_topic_len(const struct msg *msg)
+{
+	return (size_t)msg->data[0] << 8 | msg->data[1];
+}
 
 static inline struct bytes
 msg_topic(const struct msg *msg)
 {
-	return (struct bytes){msg->data + 2, msg->topic_len};
+	return (struct bytes){msg->data + 2, msg_topic_len(msg)};
 }
 
 static inline struct bytes
 msg_props(const struct msg *msg)
 {
-	return (struct bytes){msg->data + 2 + msg->topic_len, msg->props_len};
+	return (struct bytes){msg->data + 2 + msg_topic_len(msg), msg->props_len};
 }
 
 static inline struct bytes
 msg_payload(const struct msg *msg)
 {
-	return (struct bytes){msg->data + 2 + msg->topic_len + msg->props_len, msg->payload_len};
+	return (struct bytes){
+	    msg->data + 2 + msg_topic_len(msg) + msg->props_len, msg->payload_len};
 }
 
 /* Empty: the broker itself published it. */

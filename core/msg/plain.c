@@ -7,7 +7,7 @@ struct msg_plain
 msg_plain_measure(const struct msg *msg, uint8_t version, uint8_t qos)
 {
 	struct msg_plain plain = {0};
-	size_t remaining = (size_t)2 + msg->topic_len + (qos != 0 ? 2 : 0) + msg->payload_len;
+	size_t remaining = (size_t)2 + msg_topic_len(msg) + (qos != 0 ? 2 : 0) + msg->payload_len;
 
 	if (version == WIRE_V5) {
 		remaining += wire_varint_len(msg->props_len) + msg->props_len;
@@ -40,7 +40,7 @@ void
 msg_plain_write(const struct msg *msg, const struct msg_plain *plain, uint8_t version,
     uint8_t first, uint16_t packet_id, uint8_t *out)
 {
-	size_t topic_len = (size_t)2 + msg->topic_len;
+	size_t topic_len = (size_t)2 + msg_topic_len(msg);
 	bool has_id = (first & 6) != 0;
 
 	*out++ = first;
