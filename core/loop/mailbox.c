@@ -31,7 +31,7 @@
 #include "base/mem.h"
 #include "loop/worker_int.h"
 
-enum { NO_SOURCE = UINT16_MAX };
+enum { NO_SOURCE = UINT16_MAX, MAIL_PER_LOOK = 8 };
 
 static void run_credit(struct worker *worker, struct mail *mail);
 
@@ -218,10 +218,28 @@ note_digested(struct mail_desk *desk, const struct mail *mail)
 	}
 }
 
+/* Asked after every MAIL_PER_LOOK; the time begins with the first asking, so that a turn with
+ * little mail reads no clock. */
+static bool
+is_time_over(const struct worker *worker, int64_t *end_ns)
+{
+	int64_t now_ns;
+
+	if (worker->mail_ns == 0) {
+		return false;
+	}
+	now_ns = loop_now_ns(worker->loop);
+	if (*end_ns == 0) {
+		*end_ns = now_ns + worker->mail_ns;
+	}
+	return now_ns >= *end_ns;
+}
+
 void
 mail_run(struct worker *worker, unsigned most)
 {
 	struct mail_desk *desk = worker->desk;
+	int64_t end_ns = 0;
 	unsigned count = 0;
 
 	while (count < most) {
@@ -237,7 +255,9 @@ mail_run(struct worker *worker, unsigned most)
 		desk->taken = mail->next;
 		note_digested(desk, mail);
 		mail->run(worker, mail);
-		count++;
+		if (++count % MAIL_PER_LOOK == 0 && is_time_over(worker, &end_ns)) {
+			break;
+		}
 	}
 	if (count != 0) {
 		counter_add(COUNTER_LOOP_MAILS, count);

@@ -212,6 +212,12 @@ worker_lend(struct worker *worker, worker_fn *fn, void *arg)
 }
 
 void
+worker_set_mail_time(struct worker *worker, int64_t ns)
+{
+	worker->mail_ns = ns;
+}
+
+void
 worker_again(struct worker *worker)
 {
 	worker->is_again = true;

@@ -89,6 +89,11 @@ void worker_on_stop(struct worker *worker, worker_fn *fn, void *arg);
  * time. For what is loaded before there are threads. */
 void worker_lend(struct worker *worker, worker_fn *fn, void *arg);
 
+/* Before loop_start: where there is much mail, what begins to be run after so long in one turn (and
+ * 16 mails) waits for the next, behind sockets and timers. 0, as it is made: only
+ * WORKER_MAIL_PER_TURN counts. For workers whose mails may each be work, and who serve others. */
+void worker_set_mail_time(struct worker *worker, int64_t ns);
+
 /* Own thread: another turn follows this one without sleeping. */
 void worker_again(struct worker *worker);
 

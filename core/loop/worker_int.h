@@ -76,7 +76,7 @@ struct mail_desk {
 void mail_desk_init(struct worker *worker);
 void mail_desk_fini(struct worker *worker);
 
-/* Runs at most `most` mails in their order. */
+/* Runs at most `most` mails in their order, and no longer than worker_set_mail_time says. */
 void mail_run(struct worker *worker, unsigned most);
 
 /* Hands this turn's mail over, then gives credit back for what was run in it. */
@@ -186,6 +186,7 @@ struct worker {
 	struct rand_gen random;
 	struct timer_wheel *wheel;
 	struct mail_desk *desk;
+	int64_t mail_ns; /* worker_set_mail_time */
 	struct worker_calls phases[WORKER_PHASE_COUNT];
 	struct worker_calls on_start;
 	struct worker_calls on_stop;

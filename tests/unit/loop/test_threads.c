@@ -253,6 +253,49 @@ a_batch_of_mail_wakes_its_target_once(void **state)
 	assert_in_range(sum(COUNTER_LOOP_WAKEUPS), 1, 2);
 }
 
+enum { HEAVY = 64, HEAVY_PER_TURN = 16, HEAVY_US = 200 };
+
+static uint64_t heavy_turn;
+static unsigned heavy_in_turn;
+
+/* Each takes so long at least, and main sends all of them at once. */
+static void
+on_heavy(struct worker *to, struct mail *mail)
+{
+	const struct timespec time = {.tv_nsec = HEAVY_US * 1000};
+
+	assert_int_equal(list_item(mail, struct letter, mail)->number, next_number++);
+	heavy_in_turn = worker_turns(to) == heavy_turn ? heavy_in_turn + 1 : 1;
+	heavy_turn = worker_turns(to);
+	assert_int_equal(heavy_in_turn, (next_number - 1) % HEAVY_PER_TURN + 1);
+	(void)nanosleep(&time, NULL);
+	if (next_number == HEAVY) {
+		loop_stop(worker_loop(to));
+	}
+}
+
+static void
+send_heavy(struct worker *worker, struct timer *timer)
+{
+	(void)timer;
+	for (unsigned i = 0; i < HEAVY; i++) {
+		letters[i] = (struct letter){{.run = on_heavy}, i};
+		mail_send(worker, workers[1], &letters[i].mail, 10);
+	}
+}
+
+static void
+mail_that_takes_long_is_spread_over_turns(void **state)
+{
+	(void)state;
+	next_number = 0;
+	heavy_turn = 0;
+	worker_set_mail_time(workers[1], HEAVY_US * 1000);
+	run_steps(send_heavy);
+	assert_int_equal(next_number, HEAVY);
+	assert_int_equal(mail_undigested(loop), 0);
+}
+
 static void *
 post_from_outside(void *arg)
 {
@@ -483,6 +526,7 @@ main(void)
 	    CASE(each_worker_starts_and_stops_on_its_own_thread),
 	    CASE(an_idle_worker_does_not_wake_up),
 	    CASE(a_batch_of_mail_wakes_its_target_once),
+	    CASE(mail_that_takes_long_is_spread_over_turns),
 	    CASE(a_foreign_thread_may_post),
 	    CASE(a_line_of_another_worker_wakes_main),
 	    CASE(a_signal_to_the_process_comes_to_main),
