@@ -85,7 +85,9 @@ topic_retain_new(struct hash_key key)
 static void
 free_entry(struct topic_retained *entry)
 {
-	msg_unref(&entry->msg);
+	struct msg *msg = entry->msg;
+
+	msg_unref(&msg);
 	msg_unref(&entry->applied.msg);
 	mem_free(&entry);
 }

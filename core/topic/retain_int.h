@@ -28,7 +28,7 @@ enum {
 
 struct topic_retained {
 	struct topic_retained *next; /* in its bucket */
-	struct msg *msg;             /* NULL: a tombstone */
+	_Atomic(struct msg *) msg;   /* NULL: a tombstone; under the shard's lock, but for hints */
 	uint64_t version;            /* of the last change */
 	struct msg_applied applied;  /* the store's thread */
 	_Atomic uint32_t refs;       /* operations and walks */
