@@ -98,23 +98,31 @@ judge_topic(const struct conn *conn, struct bytes topic)
 		   : WIRE_REASON_SUCCESS;
 }
 
+static bool
+is_resent(const struct conn *conn, const struct wire_publish *packet)
+{
+	return packet->qos == 2 && session_inbound_has(conn->session, packet->packet_id);
+}
+
 /* More than Receive Maximum from a client of MQTT 5 [MQTT-3.3.4-9]; false: closed. */
 static bool
-check_quota(struct conn *conn)
+check_quota(struct conn *conn, const struct wire_publish *packet)
 {
-	size_t max = conn_receive_maximum(conn);
+	size_t max, open;
+
+	if (conn_version(conn) != WIRE_V5 || packet->qos == 0 || is_resent(conn, packet)) {
+		return true;
+	}
+	max = conn_receive_maximum(conn);
+	open = peer_ack_publishes(&conn->peer) - peer_ack_pubrecs(&conn->peer);
 	/* An id counts until its PUBCOMP, which waits for the store where that promises something.
 	 */
-	size_t ids =
-	    session_inbound_quota(conn->session, conn->listener->durability.mode == ROUTE_COMMIT);
-	size_t open = peer_ack_publishes(&conn->peer) - peer_ack_pubrecs(&conn->peer) + ids;
-
-	if (conn_version(conn) == WIRE_V5 && open >= max) {
-		conn_close(
-		    conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_RECEIVE_MAXIMUM_EXCEEDED, NULL);
-		return false;
+	if (open < max && !session_inbound_reaches(conn->session, max - open,
+			      conn->listener->durability.mode == ROUTE_COMMIT)) {
+		return true;
 	}
-	return true;
+	conn_close(conn, SESSION_LEAVE_ABNORMAL, WIRE_REASON_RECEIVE_MAXIMUM_EXCEEDED, NULL);
+	return false;
 }
 
 /* --- outcomes --- */
@@ -263,12 +271,6 @@ must_wait(const struct conn *conn, uint8_t qos)
 		   (qos != 0 || !conn_is_blocked(line)));
 }
 
-static bool
-is_resent(const struct conn *conn, const struct wire_publish *packet)
-{
-	return packet->qos == 2 && session_inbound_has(conn->session, packet->packet_id);
-}
-
 void
 conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 {
@@ -278,10 +280,8 @@ conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 
 	counter_add(COUNTER_PUBLISHES_RECEIVED, 1);
 	counter_add(COUNTER_PUBLISH_BYTES_RECEIVED, packet->payload.len);
-	if (!resolve_alias(conn, packet, &topic) || !check_limits(conn, packet)) {
-		return;
-	}
-	if (packet->qos != 0 && !is_resent(conn, packet) && !check_quota(conn)) {
+	if (!resolve_alias(conn, packet, &topic) || !check_limits(conn, packet) ||
+	    !check_quota(conn, packet)) {
 		return;
 	}
 	conn_stop_for_rate(conn, packet->payload.len + topic.len);

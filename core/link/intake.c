@@ -60,15 +60,15 @@ static bool
 check_quota(struct link *link, const struct wire_publish *packet)
 {
 	const struct link_conn *conn = link->conn;
-	size_t ids, open;
+	size_t max = link->options->remote->receive_max, open;
 
 	if (conn->peer.version != WIRE_V5 || packet->qos == 0 ||
 	    (packet->qos == 2 && session_inbound_has(link->session, packet->packet_id))) {
 		return true;
 	}
-	ids = session_inbound_quota(link->session, link->terms->durability.mode == ROUTE_COMMIT);
-	open = peer_ack_publishes(&conn->peer) - peer_ack_pubrecs(&conn->peer) + ids;
-	if (open < link->options->remote->receive_max) {
+	open = peer_ack_publishes(&conn->peer) - peer_ack_pubrecs(&conn->peer);
+	if (open < max && !session_inbound_reaches(link->session, max - open,
+			      link->terms->durability.mode == ROUTE_COMMIT)) {
 		return true;
 	}
 	link_lose(link, WIRE_REASON_RECEIVE_MAXIMUM_EXCEEDED, WIRE_REASON_RECEIVE_MAXIMUM_EXCEEDED,

@@ -281,9 +281,9 @@ void session_inbound_done(
 uint8_t session_inbound_release(struct session *session, uint16_t packet_id, uint64_t *ticket_out);
 
 size_t session_inbound_count(struct session *session);
-/* Those that came on the present connection, since quotas do not outlive one (MQTT 5, 4.9), and are
- * not through: until PUBREL came, or until that is durable. */
-size_t session_inbound_quota(const struct session *session, bool until_durable);
+/* Are there so many or more that came on the present connection, since quotas do not outlive one
+ * (MQTT 5, 4.9), and are not through: until PUBREL came, or until that is durable? */
+bool session_inbound_reaches(const struct session *session, size_t most, bool until_durable);
 /* Is the packet id in the set? */
 bool session_inbound_has(const struct session *session, uint16_t packet_id);
 
