@@ -11,8 +11,7 @@
 #include "base/mem.h"
 #include "broker/links.h"
 
-/* What a client worker gives to mail in a turn: 500 verdicts of logins at once are 10 ms of work.
- */
+/* What a client worker gives to mail in a turn: hundreds of logins may be answered at once. */
 enum { MAIL_TIME_NS = 500000 };
 
 const struct plugin_set broker_house_no_plugins;

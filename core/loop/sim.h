@@ -18,8 +18,7 @@
  * targets in any order of steps, but per target first in first out. */
 bool sim_step(struct loop *loop);
 
-/* Steps until nothing is due now (time does not move), at most `limit` steps; false: limit reached.
- */
+/* Steps until nothing is due now (time does not move), `limit` steps at most. False: not yet. */
 bool sim_settle(struct loop *loop, unsigned limit);
 
 /* Lets virtual time pass, firing timers on the way in order. */

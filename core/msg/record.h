@@ -3,8 +3,8 @@
  * What a store keeps of a message beside its topic and payload: opaque to the engine, versioned
  * here. Numbers are big-endian, a text is two bytes of length and its bytes.
  *
- *     1, QoS u8, flags u8 (enum msg_flag), expiry u32, u32 that is 0 and not looked at, born i64
- * (UNIX ms), client id, user name, and to the end the properties as they go out
+ *     1, QoS u8, flags u8 (enum msg_flag), expiry u32, 0 u32 (not looked at), born i64 (UNIX ms),
+ *     client id, user name, and to the end the properties as they go out
  */
 #ifndef MSG_RECORD_H
 #define MSG_RECORD_H

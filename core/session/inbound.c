@@ -285,8 +285,7 @@ session_inbound_count(struct session *session)
 	return session->inbox != NULL ? session->inbox->count : 0;
 }
 
-/* Mostly the number of all says it: to look at each was a tenth of what a message of QoS 2 costs.
- */
+/* Mostly the number of all says it: to look at each was a tenth of QoS 2's instructions. */
 bool
 session_inbound_reaches(const struct session *session, size_t most, bool until_durable)
 {
