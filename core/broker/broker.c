@@ -280,8 +280,9 @@ build(struct broker *broker, char *why, size_t why_size)
 
 	broker_signals_hold();
 	broker_process_prepare();
-	if (open_log(broker, why, why_size) != 0 || open_doors(broker, why, why_size) != 0 ||
-	    open_control(broker, why, why_size) != 0) {
+	/* Where a port answers, the control socket does. */
+	if (open_log(broker, why, why_size) != 0 || open_control(broker, why, why_size) != 0 ||
+	    open_doors(broker, why, why_size) != 0) {
 		return ERR_IO;
 	}
 	log_fd = broker->logger.sink.target == BROKER_LOG_FILE ? broker->logger.sink.fd : -1;

@@ -129,6 +129,17 @@ def test_a_taken_port_is_3(command, tmp_path):
     assert code == 3 and str(port) in err, (code, err)
 
 
+def test_the_control_socket_is_there_before_a_port(command, tmp_path):
+    """Whoever reaches a port may ask avocetctl: of two that cannot be opened the control socket is the first."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        (tmp_path / "a.yaml").write_text(f"broker:\n  data_dir: {tmp_path}\n  control: {tmp_path}/none/c\n"
+                                         f"listeners:\n  - bind: 127.0.0.1:{taken.getsockname()[1]}\n")
+        code, _, err = command("-c", "a.yaml")
+    assert code == 3 and "broker.control: cannot bind" in err, (code, err)
+
+
 def test_one_port_for_two_listeners_is_refused(command, tmp_path):
     port = free_port()
     (tmp_path / "a.yaml").write_text(f"broker:\n  control: {tmp_path}/c\n  data_dir: {tmp_path}\n"
