@@ -117,8 +117,9 @@ def need(program):
 class Broker:
     """A running broker: its ports, its log, and the clients that tests opened to it."""
 
-    def __init__(self, folder, config, program, args=(), expected_errors=None, env=None):
+    def __init__(self, folder, config, program, args=(), expected_errors=None, env=None, ready=True):
         self.env = env or {}
+        self.ready = ready
         self.args = [str(one) for one in args]
         self.expected_errors = expected_errors
         self.folder = pathlib.Path(folder)
@@ -133,17 +134,20 @@ class Broker:
         self.start()
 
     def start(self):
-        """Starts it, anew if it was stopped; takes another port if somebody was faster."""
+        """Starts it, anew if it was stopped, and waits until it is ready, or (not `ready`) accepts; takes another
+        port if somebody was faster."""
         need(self.program)
         self.run.mkdir(mode=0o700, exist_ok=True)
         for attempt in range(5):
             self._write_config()
-            with open(self.log_file, "ab") as log:
+            with open(self.log_file, "ab") as log, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+                told.bind("")       # the system gives it a name
+                name = "@" + told.getsockname()[1:].decode()
                 self.process = subprocess.Popen([self.program, "-c", str(self.config_file), *self.args],
-                                                stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                                env={**environment(), **self.env}, cwd=self.folder)
-            if self._accepts():
-                return
+                                                stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder,
+                                                env={**environment(), "NOTIFY_SOCKET": name, **self.env})
+                if self._is_ready(told) if self.ready else self._accepts():
+                    return
             if self.process.returncode != 3 or attempt == 4:
                 raise AssertionError(f"{self.program} exited with {self.process.returncode}:\n"
                                      f"{self.log()}\n{self.config_file.read_text()}")
@@ -165,6 +169,22 @@ class Broker:
         config["listeners"] = listeners
         self.port = next(iter(self.ports.values()))
         self.config_file.write_text(yaml_text(config))
+
+    def _is_ready(self, told):
+        """Waits until it says so; False if the process has ended."""
+        deadline = time.monotonic() + START_SECONDS
+        told.settimeout(0.05)
+        while self.process.poll() is None:
+            try:
+                if b"READY=1" in told.recv(4096):
+                    return True
+            except TimeoutError:
+                pass
+            if time.monotonic() > deadline:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"not ready within {START_SECONDS} s:\n{self.log()}")
+        return False
 
     def _accepts(self):
         """Waits until all ports accept; False if the process has ended."""
@@ -300,14 +320,15 @@ def broker(module_broker):
 
 @pytest.fixture
 def run_broker(request, tmp_path):
-    """run_broker(config={}, test=False, args=(), expected_errors=None, env={}): a broker for this test alone.
-    args go to the program; lines of level error that match expected_errors are no failure."""
+    """run_broker(config={}, test=False, args=(), expected_errors=None, env={}, ready=True): a broker for this test
+    alone. args go to the program; lines of level error that match expected_errors are no failure; ready=False: it
+    may be used as soon as its ports accept, before its plugins serve."""
     started = []
 
-    def run(config=None, test=False, args=(), expected_errors=None, env=None):
+    def run(config=None, test=False, args=(), expected_errors=None, env=None, ready=True):
         statements.program(request, "avocet-test" if test else "avocet")
         running = Broker(tmp_path / f"broker{len(started)}", config or {}, TEST_BIN if test else BIN,
-                         args, expected_errors, env)
+                         args, expected_errors, env, ready)
         started.append(running)
         return running
 

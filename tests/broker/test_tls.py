@@ -231,8 +231,9 @@ def test_handshakes_that_fail_are_counted(run_broker, ca, tls):
 
 # --- openssl s_client ---
 
-def s_client(port, *args, data=b"", cafile=None, keep=0.0, interactive=False):
-    """What it tells after it was given these bytes, and its exit status."""
+def s_client(port, *args, data=b"", cafile=None, until=None, interactive=False):
+    """What it tells after it was given these bytes, and its exit status. until: it may stay until it has told this,
+    or is sent away."""
     trust = ["-CAfile", str(cafile), "-verify_return_error"] if cafile else []
     process = subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *trust,
                                 *([] if interactive else ["-quiet", "-no_ign_eof"]), *args],
@@ -240,27 +241,38 @@ def s_client(port, *args, data=b"", cafile=None, keep=0.0, interactive=False):
     try:
         process.stdin.write(data)
         process.stdin.flush()
-        if keep:
-            select.select([], [], [], keep)
-        out, _ = process.communicate(timeout=10)
     except BrokenPipeError:
-        out, _ = process.communicate(timeout=10)
-    return process.returncode, out
+        pass
+    told = read_until(process.stdout, until) if until else b""
+    out, _ = process.communicate(timeout=10)
+    return process.returncode, told + out
 
 
+def read_until(pipe, text):
+    """What comes from it until it has text in it, or ends."""
+    out, deadline = b"", time.monotonic() + 10
+    while text not in out and select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
+        piece = os.read(pipe.fileno(), 65536)
+        if not piece:
+            break
+        out += piece
+    return out
+
+
+CONNACK = b"\x20\x02\x00\x00"
 CONNECT = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01u"
 
 
 def test_s_client_gets_its_connack(broker, ca):
     for version in ("-tls1_2", "-tls1_3"):
-        _, out = s_client(broker.ports["tls"], version, data=CONNECT, cafile=ca.cafile, keep=0.3)
-        assert b"\x20\x02\x00\x00" in out, out
+        _, out = s_client(broker.ports["tls"], version, data=CONNECT, cafile=ca.cafile, until=CONNACK)
+        assert CONNACK in out, out
 
 
 def test_renegotiation_is_refused(broker, ca):
     # A line with R asks for it. The connection ends, or goes on as it was.
     code, out = s_client(broker.ports["tls"], "-tls1_2", data=b"R\n", cafile=ca.cafile, interactive=True,
-                         keep=0.3)
+                         until=CONNACK)
     assert b"RENEGOTIATING" in out and b"no renegotiation" in out, out
     assert code != 0
     broker.connect(listener="mqtt").ping()
@@ -270,11 +282,11 @@ def test_s_client_with_bad_certificates(broker, ca, clients):
     port = broker.ports["cn"]
     for name in ("expired", "revoked", "foreign"):
         certificate, key = clients[name]
-        _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, keep=0.3)
-        assert b"\x20\x02\x00\x00" not in out and b"alert" in out, (name, out)
+        _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, until=CONNACK)
+        assert CONNACK not in out and b"alert" in out, (name, out)
     certificate, key = clients["alice"]
-    _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, keep=0.3)
-    assert b"\x20\x02\x00\x00" in out, out
+    _, out = s_client(port, "-cert", certificate, "-key", key, data=CONNECT, until=CONNACK)
+    assert CONNACK in out, out
 
 
 # --- what is no TLS, and what ends in the middle ---
@@ -313,6 +325,7 @@ def test_tls_at_a_plain_listener_is_refused(broker, tls):
 
 
 def test_a_probe_without_a_byte_is_no_news(broker):
+    wait_until(lambda: "is ready" in broker.log())
     before = len(broker.lines("info", "warning"))
     for _ in range(5):
         raw(broker.ports["tls"]).close()
@@ -500,8 +513,8 @@ def test_pre_shared_keys(asking, name, listener):
 def test_pre_shared_keys_by_openssl(asking, version):
     port = asking.ports["psk"]
     for identity, key, fits in (("good", PSK, True), ("good", "ff" * 16, False), ("nobody", PSK, False)):
-        _, out = s_client(port, version, "-psk_identity", identity, "-psk", key, data=CONNECT, keep=0.3)
-        assert (b"\x20\x02\x00\x00" in out) == fits, (identity, out)
+        _, out = s_client(port, version, "-psk_identity", identity, "-psk", key, data=CONNECT, until=CONNACK)
+        assert (CONNACK in out) == fits, (identity, out)
 
 
 # --- reload ---
