@@ -54,10 +54,10 @@ def test_a_day_in_the_house(run_broker):
     home.subscribe(("zigbee2mqtt/#", 0), ("tele/#", 0), ("frigate/#", 0), ("stat/#", 1))
     assert home.message(retain=1).payload == b"online"
 
-    # Tasmota: short keep alive, a user name that nobody set, a will.
+    # Tasmota: pings now and then, a user name that nobody set, a will.
     plugs = []
     for i in range(20):
-        plug = own.connect(f"DVES_{i:06X}", 4, keep_alive=2, username="DVES_USER", password="DVES_PASS",
+        plug = own.connect(f"DVES_{i:06X}", 4, keep_alive=10, username="DVES_USER", password="DVES_PASS",
                            will=Will(f"tele/plug{i}/LWT", "Offline", 1, 1))
         plug.publish(f"tele/plug{i}/LWT", "Online", qos=1, retain=1)
         plug.subscribe((f"cmnd/plug{i}/#", 0))
@@ -83,6 +83,8 @@ def test_a_day_in_the_house(run_broker):
         for i in range(start, start + 1000):
             home.message(topic=f"zigbee2mqtt/{i}", retain=0)
         probe(own.port, 2)
+        for plug in plugs:
+            plug.ping()
 
     # Half the plugs are unplugged, the others live on.
     for plug in plugs[:10]:
