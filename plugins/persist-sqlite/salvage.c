@@ -5,8 +5,8 @@
  * the new one takes its place. Whatever ends the process on the way, the next start has the damaged
  * file still, and begins anew, or finds the whole copy, and goes on.
  *
- * Rows are read forwards until the damage, then from behind it: in tables by number, by jumping
- * over it with growing steps; in the others, from the end backwards.
+ * Rows are read forwards until the damage, then from behind it: in tables by number, whose first
+ * readable row behind it is searched for; in the others, from the end backwards.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@
 
 #include "db.h"
 
-enum { MAX_SQL = 400, MAX_JUMPS = 200, BATCH = 2000 };
+enum { MAX_SQL = 400, MAX_GAPS = 200, BATCH = 2000 };
 
 struct table {
 	const char *name, *columns, *key; /* key: of tables by number; NULL: another */
@@ -123,25 +123,65 @@ copy_range(struct salvage *salvage, const struct table *table, sqlite3_stmt *int
 	return code == SQLITE_DONE;
 }
 
-/* Jumps over what cannot be read, further each time that it is still there. */
+/* Can the first row behind this number be read, or is there none? */
+static bool
+is_readable(struct salvage *salvage, const struct table *table, sqlite3_int64 after)
+{
+	sqlite3_stmt *from = NULL;
+	char sql[MAX_SQL];
+	int code;
+
+	(void)snprintf(sql, sizeof(sql),
+	    "SELECT %s FROM %s WHERE %s > %" PRId64 " ORDER BY %s LIMIT 1", table->columns,
+	    table->name, table->key, (int64_t)after, table->key);
+	code = sqlite3_prepare_v2(salvage->old, sql, -1, &from, NULL);
+	code = code == SQLITE_OK ? sqlite3_step(from) : code;
+	(void)sqlite3_finalize(from);
+	return code == SQLITE_ROW || code == SQLITE_DONE;
+}
+
+/* Behind *after nothing can be read: by growing steps to where something can, then by halves back
+ * to the least such number. False: there is none. */
+static bool
+find_readable(struct salvage *salvage, const struct table *table, sqlite3_int64 *after)
+{
+	sqlite3_int64 bad = *after, good, step = 1;
+
+	if (bad == INT64_MAX) {
+		return false;
+	}
+	for (; good = bad + step, !is_readable(salvage, table, good); step *= 2) {
+		bad = good;
+		if (step > (INT64_MAX - bad) / 2) {
+			return false;
+		}
+	}
+	while (good - bad > 1) {
+		sqlite3_int64 middle = bad + (good - bad) / 2;
+
+		if (is_readable(salvage, table, middle)) {
+			good = middle;
+		} else {
+			bad = middle;
+		}
+	}
+	*after = good;
+	return true;
+}
+
 static void
 copy_numbered(struct salvage *salvage, const struct table *table, sqlite3_stmt *into)
 {
-	sqlite3_int64 after = 0, last = 0, jump = 1;
+	sqlite3_int64 after = 0;
 
-	for (int i = 0; i < MAX_JUMPS && !salvage->failed; i++) {
-		if (copy_range(salvage, table, into, false, after, &last)) {
+	for (int i = 0; i < MAX_GAPS && !salvage->failed; i++) {
+		if (copy_range(salvage, table, into, false, after, &after)) {
 			return;
 		}
-		salvage->gaps += last > after || i == 0;
-		jump = last > after ? 1 : jump;
-		after = last > after ? last : after;
-		if (jump > INT64_MAX / 2 || jump > INT64_MAX - after) {
+		salvage->gaps++;
+		if (!find_readable(salvage, table, &after)) {
 			return;
 		}
-		after += jump;
-		last = after;
-		jump *= 2;
 	}
 }
 
