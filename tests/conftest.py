@@ -33,6 +33,7 @@ import statements  # noqa: E402
 
 BIN = os.environ.get("AVOCET_BIN", str(TOP / "build/gcc/avocet"))
 TEST_BIN = os.environ.get("AVOCET_TEST_BIN", str(TOP / "build/gcc/tests/broker/avocet-test"))
+WORKERS = int(os.environ.get("AVOCET_TEST_WORKERS", "2"))       # of a broker whose test does not care
 START_SECONDS = 15
 STOP_SECONDS = 15
 
@@ -154,7 +155,7 @@ class Broker:
             self.log_file.unlink()
 
     def _write_config(self):
-        base = {"broker": {"workers": 2, "data_dir": str(self.folder), "sys_interval": "1s",
+        base = {"broker": {"workers": WORKERS, "data_dir": str(self.folder), "sys_interval": "1s",
                            "control": str(self.run / "control.sock")},
                 "listeners": [{"name": "mqtt"}]}
         config = merged(base, self._given)

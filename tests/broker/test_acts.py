@@ -9,6 +9,7 @@ import struct
 
 import pytest
 
+import conftest
 from mqtt import Filter, Will, wait_until
 from test_control import ask, told
 from test_plugin import CC, HERE, build
@@ -31,12 +32,11 @@ def acts(tmp_path_factory):
 
 @pytest.fixture
 def with_acts(run_broker, acts):
-    def run(*flags, chains=None, **options):
-        broker = run_broker(config={"limits": {"auth_delay": 0},
+    def run(*flags, chains=None, workers=conftest.WORKERS, **options):
+        broker = run_broker(config={"limits": {"auth_delay": 0}, "broker": {"workers": workers},
                                     "plugins": [{"name": "act", "module": acts(*flags), **options}],
                                     **({"chains": chains} if chains else {})})
         broker.socket = str(broker.run / "control.sock")
-        wait_until(lambda: "is ready" in broker.log())
         return broker
     return run
 
@@ -163,7 +163,6 @@ def test_values_are_kept_over_restarts(with_acts):
     broker.process.kill()                               # what was answered is on the disk
     broker.process.wait()
     broker.start()
-    wait_until(lambda: "is ready" in broker.log())
     assert sorted(kept(broker, "scan", "a")) == [f"{NOTFOUND}  ", "0 a four", "0 ab two"]
     assert kept(broker, "scan", "no") == [f"{NOTFOUND}  "] and len(kept(broker, "scan")) == 3
     assert act(broker, "put", 1025 * "k", "x") == INVAL
@@ -176,7 +175,6 @@ def test_the_file_of_values_does_not_grow_for_ever(with_acts):
         kept(broker, "many", "500")                     # 10 keys of 1000 bytes
     assert file.stat().st_size < 100000 + 2 * 10 * 1024
     restart(broker)
-    wait_until(lambda: "is ready" in broker.log())
     assert len(kept(broker, "scan", "many")) == 11
     assert act(broker, "many", "5000") == AGAIN
 
@@ -199,14 +197,12 @@ def test_a_file_of_values_that_was_cut_off_or_is_none(with_acts):
     for cut in (len(whole) - 1, len(whole) - 20, 40):
         file.write_bytes(whole[:cut])
         broker.start()
-        wait_until(lambda: "is ready" in broker.log())
         assert len(kept(broker, "scan", "k")) - 1 == whole_records(whole[:cut])
         assert kept(broker, "put", "more", "x") == ["0 more "]
         end(broker)
     broker.expected_errors = "Invalid argument"
     file.write_bytes(b"something else altogether")
     broker.start()
-    wait_until(lambda: "is ready" in broker.log())
     assert kept(broker, "get", "k1") == [f"{IO} k1 "] and kept(broker, "put", "k1", "x") == [f"{IO} k1 "]
     assert file.read_bytes() == b"something else altogether"
 

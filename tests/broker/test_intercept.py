@@ -106,6 +106,7 @@ def test_a_receiver_gets_what_was_made_for_it(broker):
         message = other.wait("PUBLISH")
         assert (message.topic, message.payload, message.retain) == (topic, b"x", False), topic
         assert message.props == {"content_type": "as sent", "message_expiry_interval": 77}
+    wait_until(lambda: "out o=stamp 1" in broker.log())
     assert broker.log().count("out o=stamp 1") == 1
 
 

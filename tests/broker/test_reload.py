@@ -205,7 +205,7 @@ def write(own, config):
     if isinstance(config, str):
         own.config_file.write_text(config)
         return
-    base = {"broker": {"workers": 2, "data_dir": str(own.folder), "control": str(own.run / "control.sock")}}
+    base = {"broker": {"workers": conftest.WORKERS, "data_dir": str(own.folder), "control": str(own.run / "control.sock")}}
     config = conftest.merged(base, config)
     for listener in config["listeners"]:
         listener.setdefault("bind", f"127.0.0.1:{own.ports.get(listener['name'])}")

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, environment, yaml_text
+from conftest import BIN, WORKERS, environment, yaml_text
 from mqtt import Closed, Filter, Timeout, wait_until
 from relay import Relay
 from remote import Remote
@@ -121,7 +121,7 @@ def reload(broker, instances, plugins, until="the configuration was loaded again
     """Writes another configuration with the same ports and loads it."""
     listeners = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in broker.ports.items()]
     made = config(plugins, *instances, listeners=listeners, **more)
-    made["broker"].update({"workers": 2, "data_dir": str(broker.folder), "sys_interval": "1s",
+    made["broker"].update({"workers": WORKERS, "data_dir": str(broker.folder), "sys_interval": "1s",
                            "control": str(broker.run / "control.sock")})
     broker.config_file.write_text(yaml_text(made))
     before = broker.log().count(until)
