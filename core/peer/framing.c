@@ -59,6 +59,9 @@ handle(struct peer *peer, struct bytes input, bool *more_out)
 		}
 		counter_add(COUNTER_PACKETS_RECEIVED, 1);
 		used += outcome.size;
+		if (packet.type == WIRE_PUBLISH && packet.publish.topic.len != 0) {
+			decoder.known_topic = packet.publish.topic;
+		}
 		peer->ops->packet(peer, &packet);
 		if (packet.type == WIRE_CONNECT) {
 			decoder = peer_decoder(peer); /* the version is known now */

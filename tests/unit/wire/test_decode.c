@@ -185,6 +185,96 @@ walking_broken_filters_ends(void **state)
 	assert_false(wire_subscribe_next(&bare, &item));
 }
 
+/* The short way of acknowledgements says what the long one does: a byte more takes that. */
+static void
+short_acknowledgements_are_as_the_long_ones(void **state)
+{
+	const struct wire_decoder decoders[] = {
+	    {.version = WIRE_V311, .receiver = WIRE_SERVER},
+	    {.version = WIRE_V5, .receiver = WIRE_SERVER},
+	    {.version = WIRE_V5, .receiver = WIRE_CLIENT, .max_packet_size = 4},
+	    {.version = WIRE_V5, .receiver = WIRE_SERVER, .max_packet_size = 3},
+	    {.version = 0, .receiver = WIRE_SERVER},
+	};
+	/* Of each: is 40 02 00 07 taken? */
+	static const bool takes[] = {true, true, true, false, false};
+
+	(void)state;
+	for (size_t d = 0; d < sizeof(decoders) / sizeof(decoders[0]); d++) {
+		for (unsigned first = 0; first < 256; first++) {
+			uint8_t packet[] = {(uint8_t)first, 2, 0, 7},
+				nobodys[] = {(uint8_t)first, 2, 0, 0};
+			bool is_ack =
+			    first == 0x40 || first == 0x50 || first == 0x62 || first == 0x70;
+			struct wire_packet got;
+			struct wire_outcome outcome =
+			    decode(&decoders[d], bytes_make(packet, sizeof(packet)), &got);
+
+			if (!is_ack) {
+				continue;
+			}
+			if (!takes[d]) {
+				assert_int_equal(outcome.status, WIRE_REFUSED);
+				continue;
+			}
+			assert_int_equal(outcome.status, WIRE_DONE);
+			assert_int_equal(outcome.size, 4);
+			assert_int_equal(got.type, first >> 4);
+			assert_int_equal(got.ack.packet_id, 7);
+			assert_int_equal(got.ack.reason, 0);
+			assert_int_equal(got.ack.props.present, 0);
+			assert_int_equal(got.ack.props.block.len, 0);
+			outcome = decode(&decoders[d], bytes_make(nobodys, sizeof(nobodys)), &got);
+			assert_int_equal(outcome.status, WIRE_REFUSED);
+			assert_int_equal(outcome.reason, WIRE_REASON_PROTOCOL_ERROR);
+			outcome = decode(&decoders[d], bytes_make(packet, 3), &got);
+			assert_int_equal(outcome.status, WIRE_MORE);
+		}
+	}
+}
+
+/* Flags of acknowledgements that are wrong are so on the short way, too. */
+static void
+short_acknowledgements_with_wrong_flags_are_refused(void **state)
+{
+	const struct wire_decoder decoder = {.version = WIRE_V5, .receiver = WIRE_SERVER};
+	static const uint8_t firsts[] = {0x41, 0x42, 0x52, 0x58, 0x60, 0x66, 0x72, 0x7f};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(firsts); i++) {
+		uint8_t packet[] = {firsts[i], 2, 0, 7};
+		struct wire_packet got;
+
+		assert_int_equal(
+		    decode(&decoder, bytes_make(packet, 4), &got).status, WIRE_REFUSED);
+	}
+}
+
+static void
+a_topic_that_is_known_is_not_checked_again(void **state)
+{
+	struct wire_decoder decoder = {.version = WIRE_V311, .receiver = WIRE_SERVER};
+	struct wire_packet got;
+
+	(void)state;
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x05\0\3a/+"), &got).status, WIRE_REFUSED);
+	/* Which is how one sees that it is not. */
+	decoder.known_topic = bytes_of("a/+");
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x05\0\3a/+"), &got).status, WIRE_DONE);
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x05\0\3b/+"), &got).status, WIRE_REFUSED);
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x06\0\4a/+b"), &got).status, WIRE_REFUSED);
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x04\0\2/+"), &got).status, WIRE_REFUSED);
+	/* No topic is none. */
+	decoder.known_topic = (struct bytes){0};
+	assert_int_equal(
+	    decode(&decoder, BYTES_LITERAL("\x30\x02\0\0"), &got).status, WIRE_REFUSED);
+}
+
 int
 main(void)
 {
@@ -197,6 +287,9 @@ main(void)
 	    cmocka_unit_test(what_is_not_there_is_empty_and_not_rubbish),
 	    cmocka_unit_test(filters_are_counted),
 	    cmocka_unit_test(walking_broken_filters_ends),
+	    cmocka_unit_test(short_acknowledgements_are_as_the_long_ones),
+	    cmocka_unit_test(short_acknowledgements_with_wrong_flags_are_refused),
+	    cmocka_unit_test(a_topic_that_is_known_is_not_checked_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
