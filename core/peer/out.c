@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "peer/out.h"
 
-#include <assert.h>
 #include <sys/uio.h>
 
 #include "base/err.h"
@@ -100,25 +99,12 @@ append(struct peer_out *out, struct peer_chunk *chunk)
 }
 
 uint8_t *
-peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size)
+peer_out_reserve_chunk(struct peer_out *out, struct peer_pool *pool, size_t size)
 {
-	struct peer_chunk *last = out->first != NULL ? out->first->last : NULL;
+	struct peer_chunk *chunk = chunk_new(pool, size, out->first == NULL);
 
-	if (last == NULL || last->msg != NULL || last->cap - last->end < size) {
-		last = chunk_new(pool, size, last == NULL);
-		append(out, last);
-	}
-	return (uint8_t *)(last + 1) + last->end;
-}
-
-void
-peer_out_add(struct peer_out *out, size_t size)
-{
-	struct peer_chunk *first = out->first;
-
-	assert(first != NULL && first->last->cap - first->last->end >= size);
-	first->last->end += (uint32_t)size;
-	first->len += (uint32_t)size;
+	append(out, chunk);
+	return (uint8_t *)(chunk + 1);
 }
 
 void

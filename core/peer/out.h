@@ -9,6 +9,7 @@
 #ifndef PEER_OUT_H
 #define PEER_OUT_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,10 +71,31 @@ void peer_pool_fini(struct peer_pool *pool);
 
 void peer_out_fini(struct peer_out *out, struct peer_pool *pool);
 
+/* The same, where the last chunk has no room. */
+uint8_t *peer_out_reserve_chunk(struct peer_out *out, struct peer_pool *pool, size_t size);
+
 /* Room for size bytes in one piece; the caller writes there and then calls peer_out_add, or
  * peer_out_cancel when there is nothing to add. */
-uint8_t *peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size);
-void peer_out_add(struct peer_out *out, size_t size);
+static inline uint8_t *
+peer_out_reserve(struct peer_out *out, struct peer_pool *pool, size_t size)
+{
+	struct peer_chunk *last = out->first != NULL ? out->first->last : NULL;
+
+	return last != NULL && last->msg == NULL && last->cap - last->end >= size
+		   ? (uint8_t *)(last + 1) + last->end
+		   : peer_out_reserve_chunk(out, pool, size);
+}
+
+static inline void
+peer_out_add(struct peer_out *out, size_t size)
+{
+	struct peer_chunk *first = out->first;
+
+	assert(first != NULL && first->last->cap - first->last->end >= size);
+	first->last->end += (uint32_t)size;
+	first->len += (uint32_t)size;
+}
+
 void peer_out_cancel(struct peer_out *out, struct peer_pool *pool);
 
 /* The payload of msg goes out from where it lies; takes a reference. */
