@@ -244,6 +244,7 @@ void conn_tell_connected(struct conn *conn);
 void conn_tell_closed(
     struct conn *conn, enum session_leave how, uint8_t reason, const char *sentence);
 void conn_tell_taken_over(struct conn *conn);
+bool conn_tells_delivered(const struct conn *conn);
 void conn_tell_delivered(struct conn *conn, struct msg *msg, uint8_t qos, bool retain);
 /* what: AVOCET_EV_SUBSCRIBED (reason is the QoS), _UNSUBSCRIBED or _DENIED. */
 void conn_tell_filter(const struct conn_table *table, struct msg_client *client, uint64_t what,

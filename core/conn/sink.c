@@ -84,6 +84,25 @@ on_offer(struct session_sink *sink, const struct session_delivery *delivery)
 	return offer;
 }
 
+/* Nobody looks at it on its way. */
+static bool
+on_pass(struct session_sink *sink, const struct msg_draft *draft)
+{
+	struct conn *conn = conn_of_sink(sink);
+	const struct plugin_set *plugins = conn->listener->plugins;
+	bool taken;
+
+	if (plugins->judges_receive || plugins->intercepts_out || conn->wants_marks ||
+	    conn->prefix_len != 0 || conn_tells_delivered(conn)) {
+		return false;
+	}
+	taken = peer_send_draft(&conn->peer, draft);
+	if (conn->peer.was_full) {
+		sink->has_room = false;
+	}
+	return taken;
+}
+
 static void
 on_pubrel(struct session_sink *sink, uint16_t packet_id)
 {
@@ -189,6 +208,7 @@ conn_table_send_away(struct conn_table *table, uint64_t handle, struct bytes cli
 }
 
 const struct session_sink_ops conn_sink_ops = {.offer = on_offer,
+    .pass = on_pass,
     .pubrel = on_pubrel,
     .received = on_received,
     .opened = conn_opened,

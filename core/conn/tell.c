@@ -62,6 +62,12 @@ conn_tell_taken_over(struct conn *conn)
 	}
 }
 
+bool
+conn_tells_delivered(const struct conn *conn)
+{
+	return is_observed(conn, AVOCET_EV_DELIVERED);
+}
+
 void
 conn_tell_delivered(struct conn *conn, struct msg *msg, uint8_t qos, bool retain)
 {

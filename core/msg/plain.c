@@ -3,20 +3,33 @@
 
 #include "wire/writer.h"
 
-struct msg_plain
-msg_plain_measure(const struct msg *msg, uint8_t version, uint8_t qos)
+static struct msg_plain
+plain_of(size_t remaining)
 {
 	struct msg_plain plain = {0};
-	size_t remaining = (size_t)2 + msg_topic_len(msg) + (qos != 0 ? 2 : 0) + msg->payload_len;
 
-	if (version == WIRE_V5) {
-		remaining += wire_varint_len(msg->props_len) + msg->props_len;
-	}
 	if (remaining <= WIRE_MAX_REMAINING_LENGTH) {
 		plain.remaining = (uint32_t)remaining;
 		plain.total = 1 + wire_varint_len(plain.remaining) + remaining;
 	}
 	return plain;
+}
+
+struct msg_plain
+msg_plain_measure(const struct msg *msg, uint8_t version, uint8_t qos)
+{
+	size_t remaining = (size_t)2 + msg_topic_len(msg) + (qos != 0 ? 2 : 0) + msg->payload_len;
+
+	if (version == WIRE_V5) {
+		remaining += wire_varint_len(msg->props_len) + msg->props_len;
+	}
+	return plain_of(remaining);
+}
+
+struct msg_plain
+msg_plain_measure_draft(const struct msg_draft *draft, uint8_t version)
+{
+	return plain_of(2 + draft->topic.len + (version == WIRE_V5 ? 1 : 0) + draft->payload.len);
 }
 
 static uint8_t *
@@ -59,5 +72,22 @@ msg_plain_write(const struct msg *msg, const struct msg_plain *plain, uint8_t ve
 		(void)put(out, msg->data + topic_len, (size_t)msg->props_len + msg->payload_len);
 	} else {
 		(void)put(out, msg->data + topic_len + msg->props_len, msg->payload_len);
+	}
+}
+
+void
+msg_plain_write_draft(
+    const struct msg_draft *draft, const struct msg_plain *plain, uint8_t version, uint8_t *out)
+{
+	*out++ = WIRE_PUBLISH << 4;
+	out = put_varint(out, plain->remaining);
+	*out++ = (uint8_t)(draft->topic.len >> 8);
+	*out++ = (uint8_t)draft->topic.len;
+	out = put(out, draft->topic.data, draft->topic.len);
+	if (version == WIRE_V5) {
+		*out++ = 0; /* no properties */
+	}
+	if (draft->payload.len != 0) {
+		(void)put(out, draft->payload.data, draft->payload.len);
 	}
 }

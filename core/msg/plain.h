@@ -7,7 +7,7 @@
 #ifndef MSG_PLAIN_H
 #define MSG_PLAIN_H
 
-#include "msg/msg.h"
+#include "msg/draft.h"
 
 struct msg_plain {
 	size_t total;       /* bytes of the packet; 0 when MQTT cannot say so much */
@@ -21,5 +21,11 @@ struct msg_plain msg_plain_measure(const struct msg *msg, uint8_t version, uint8
  * measured. packet_id: of QoS 1 and 2. */
 void msg_plain_write(const struct msg *msg, const struct msg_plain *plain, uint8_t version,
     uint8_t first, uint16_t packet_id, uint8_t *out);
+
+/* The same at QoS 0 and without RETAIN for a draft that has no properties, of which no message is
+ * made. */
+struct msg_plain msg_plain_measure_draft(const struct msg_draft *draft, uint8_t version);
+void msg_plain_write_draft(
+    const struct msg_draft *draft, const struct msg_plain *plain, uint8_t version, uint8_t *out);
 
 #endif

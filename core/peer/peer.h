@@ -148,8 +148,12 @@ bool peer_send(struct peer *peer, const struct wire_packet *packet);
 enum session_offer peer_send_publish(struct peer *peer, const struct session_delivery *delivery,
     uint32_t prefix_len, int64_t mono_ms);
 
-/* The same under another topic, and for MQTT 5 with another block of properties; retain and QoS are
- * the delivery's. Views for the call. */
+/* A PUBLISH of QoS 0, without RETAIN, out of a draft without properties, of which no message is
+ * made. False: it cannot go out so, nothing was written. */
+bool peer_send_draft(struct peer *peer, const struct msg_draft *draft);
+
+/* The same as peer_send_publish under another topic, and for MQTT 5 with another block of
+ * properties; retain and QoS are the delivery's. Views for the call. */
 enum session_offer peer_send_publish_as(struct peer *peer, const struct session_delivery *delivery,
     struct bytes topic, struct bytes props, int64_t mono_ms);
 

@@ -223,6 +223,24 @@ peer_send_publish(struct peer *peer, const struct session_delivery *delivery, ui
 	return send_head(peer, delivery, &head);
 }
 
+bool
+peer_send_draft(struct peer *peer, const struct msg_draft *draft)
+{
+	struct msg_plain plain = msg_plain_measure_draft(draft, peer->version);
+
+	if (peer->state != PEER_OPEN || peer->was_full || plain.total == 0 ||
+	    (peer->max_packet_out != 0 && plain.total > peer->max_packet_out) ||
+	    draft->payload.len >= PEER_REFERENCE_FROM ||
+	    (peer->version == WIRE_V5 && peer->aliases_out != 0)) {
+		return false;
+	}
+	msg_plain_write_draft(draft, &plain, peer->version,
+	    peer_out_reserve(&peer->out, &peer->room->pool, plain.total));
+	peer_out_add(&peer->out, plain.total);
+	sent(peer, plain.total, draft->payload.len);
+	return true;
+}
+
 enum session_offer
 peer_send_publish_as(struct peer *peer, const struct session_delivery *delivery, struct bytes topic,
     struct bytes props, int64_t mono_ms)

@@ -142,6 +142,26 @@ lend(const struct route_desk *desk, const struct topic_subscriber *subscriber,
 	return session != NULL && session_lend(session, delivery);
 }
 
+bool
+route_pass(struct route_desk *desk, const struct msg_draft *draft)
+{
+	const struct topic_subscriber *subscriber;
+	struct session *session;
+
+	if (desk->runs.count != 1 || desk->groups.count != 0 || desk->runs.items[0].count != 1 ||
+	    draft->flags != 0 || draft->props.len != 0) {
+		return false;
+	}
+	subscriber = desk->runs.items[0].subscribers;
+	if (subscriber->worker != worker_index(desk->worker) || subscriber->subscription_id != 0 ||
+	    (subscriber->flags & TOPIC_NO_LOCAL) != 0 ||
+	    route_qos_of(subscriber, draft->qos) != 0) {
+		return false;
+	}
+	session = session_table_get(desk->table, subscriber->slot, subscriber->generation);
+	return session != NULL && session_pass(session, draft);
+}
+
 static void
 deliver(struct route_desk *desk, struct route_fan *fan, const struct topic_subscriber *subscriber,
     struct session_delivery *delivery)

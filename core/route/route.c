@@ -382,6 +382,12 @@ carry(struct route_desk *desk, struct route_publication *publication)
 	    route_has_come_round(desk, publication)) {
 		return ROUTE_DONE;
 	}
+	if (!plugin_is_observed(desk->house->observers, AVOCET_EV_PUBLISHED) &&
+	    route_pass(desk, draft)) {
+		msg_draft_fini(draft);
+		publication->reason = WIRE_REASON_SUCCESS;
+		return ROUTE_DONE;
+	}
 	fan.msg = msg_seal(draft);
 	if (fan.msg == NULL) {
 		refuse(publication, WIRE_REASON_QUOTA_EXCEEDED);
@@ -412,11 +418,11 @@ ask(struct route_desk *desk, struct route_publication *publication,
 	struct plugin_request *request = &publication->request;
 
 	plugin_request_fini(request); /* of the step before */
-	plugin_request_init(request);
-	request->question = question;
-	request->done = on_answer;
-	request->client = publication->client;
-	request->draft = &publication->draft;
+	*request = (struct plugin_request){.question = question,
+	    .done = on_answer,
+	    .client = publication->client,
+	    .draft = &publication->draft,
+	    .verdict = PLUGIN_PENDING};
 	return plugin_ask(desk->plugins, authority, request);
 }
 

@@ -95,9 +95,21 @@ struct route_publication {
 	struct route_desk *desk;
 	uint32_t session_slot, session_generation;
 	uint8_t step;
-	int64_t draft_bytes; /* what of it counts as transit */
-	struct plugin_request request;
+	int64_t draft_bytes;           /* what of it counts as transit */
+	struct plugin_request request; /* cleared before it is put */
 };
+
+/* Clears all but the draft, which the caller fills: for the way of each message. `= {0}` does as
+ * well. */
+static inline void
+route_publication_init(struct route_publication *publication)
+{
+	const size_t from = offsetof(struct route_publication, client);
+
+	memset((char *)publication + from, 0, offsetof(struct route_publication, request) - from);
+	publication->request.number = 0;
+	publication->request.said = NULL;
+}
 
 /*
  * Carries a publication out. QoS 2: the caller has entered the packet id (session_inbound_begin)

@@ -125,6 +125,10 @@ bool route_writes_row(const struct route_desk *desk, uint8_t qos);
 /* After route_match: makes the deliveries and their rows. */
 void route_fan_out(struct route_desk *desk, struct route_fan *fan);
 
+/* After route_match: one session of this worker gets it, at QoS 0, and has taken it; of the draft
+ * no message needs to be made. False: nothing has happened. */
+bool route_pass(struct route_desk *desk, const struct msg_draft *draft);
+
 /* One delivery to one subscriber, here or elsewhere; consumes it. group_name: empty if not shared.
  */
 void route_send(struct route_desk *desk, const struct topic_subscriber *subscriber,

@@ -309,6 +309,21 @@ session_lend(struct session *session, const struct session_delivery *delivery)
 	return true;
 }
 
+bool
+session_pass(struct session *session, const struct msg_draft *draft)
+{
+	struct session_sink *sink = session->sink;
+	const struct session_out *out = session->out;
+
+	if (sink == NULL || sink->ops->pass == NULL || !session->serving || !sink->has_room ||
+	    (out != NULL && out->rings[SESSION_RING_QOS0].count != 0) ||
+	    !sink->ops->pass(sink, draft)) {
+		return false;
+	}
+	session_show_room(session);
+	return true;
+}
+
 /* --- sending --- */
 
 bool

@@ -242,6 +242,9 @@ void session_deliver(struct session *session, struct session_delivery *delivery)
  * over, sent or dropped; false: nothing has happened, and session_deliver is to have one of its
  * own. Of QoS 0, with at most one Subscription Identifier. */
 bool session_lend(struct session *session, const struct session_delivery *delivery);
+/* The same before there is a message: of QoS 0, without properties, RETAIN and Subscription
+ * Identifier. False: nothing has happened. */
+bool session_pass(struct session *session, const struct msg_draft *draft);
 
 /* A delivery whose session is gone: deletes its row, or (shared) gives it back under group_name.
  * Consumes. */

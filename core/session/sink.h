@@ -11,6 +11,7 @@
 
 #include "session/delivery.h"
 
+struct msg_draft;
 struct session;
 struct session_sink;
 
@@ -32,6 +33,10 @@ struct session_sink_ops {
 	/* A PUBLISH to send; borrows the delivery, takes a reference on msg where it needs one. */
 	enum session_offer (*offer)(
 	    struct session_sink *sink, const struct session_delivery *delivery);
+	/* A publication of QoS 0 that only this session gets and of which no message was made: no
+	 * properties, no RETAIN. Views for the call. False: nothing has happened, and it is offered
+	 * as a message. NULL: it always is. */
+	bool (*pass)(struct session_sink *sink, const struct msg_draft *draft);
 	/* A PUBREL to send. */
 	void (*pubrel)(struct session_sink *sink, uint16_t packet_id);
 	/* What was asked for an inbound QoS 2 PUBLISH is known: acknowledgements that wait for this

@@ -384,6 +384,25 @@ check_plain(const struct msg *msg, uint8_t version, uint8_t qos, bool dup, bool 
 	assert_int_equal(got[plain.total], 0xee);
 }
 
+/* Before there is a message it is the same packet. */
+static void
+check_plain_draft(const struct msg *msg, uint8_t version)
+{
+	static uint8_t got[70000], want[70000];
+	const struct msg_draft draft = {.topic = msg_topic(msg), .payload = msg_payload(msg)};
+	struct msg_plain plain = msg_plain_measure_draft(&draft, version);
+	struct wire_publish_head head;
+
+	msg_start_head(msg, &head);
+	head.version = version;
+	head.props = (struct bytes){0};
+	assert_int_equal(plain.total, write_parts(msg, &head, want));
+	memset(got, 0xee, sizeof(got));
+	msg_plain_write_draft(&draft, &plain, version, got);
+	assert_memory_equal(got, want, plain.total);
+	assert_int_equal(got[plain.total], 0xee);
+}
+
 static void
 check_plain_of(struct msg *msg)
 {
@@ -392,6 +411,7 @@ check_plain_of(struct msg *msg)
 	for (unsigned i = 0; i < 3 * 3 * 4; i++) {
 		check_plain(
 		    msg, versions[i % 3], (uint8_t)(i / 3 % 3), (i / 9 & 1) != 0, (i / 18) != 0);
+		check_plain_draft(msg, versions[i % 3]);
 	}
 	msg_unref(&msg);
 }
@@ -427,6 +447,18 @@ a_plain_publish_that_mqtt_cannot_say_is_none(void **state)
 	assert_int_equal(msg_plain_measure(msg, WIRE_V311, 0).total, 5 + WIRE_MAX_REMAINING_LENGTH);
 	assert_int_equal(msg_plain_measure(msg, WIRE_V311, 1).total, 0);
 	assert_int_equal(msg_plain_measure(msg, WIRE_V5, 0).total, 0);
+	assert_int_equal(
+	    msg_plain_measure_draft(&(struct msg_draft){.topic = bytes_of("0123456789"),
+					.payload = {NULL, WIRE_MAX_REMAINING_LENGTH - 12}},
+		WIRE_V311)
+		.total,
+	    5 + WIRE_MAX_REMAINING_LENGTH);
+	assert_int_equal(
+	    msg_plain_measure_draft(&(struct msg_draft){.topic = bytes_of("0123456789"),
+					.payload = {NULL, WIRE_MAX_REMAINING_LENGTH - 12}},
+		WIRE_V5)
+		.total,
+	    0);
 	mem_free(&msg);
 }
 

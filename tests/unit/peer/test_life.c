@@ -77,6 +77,57 @@ a_publish_goes_out_without_its_prefix(void **state)
 	assert_got(&house, "30050001740000");
 }
 
+static bool
+pass(const char *topic, size_t payload_len)
+{
+	static const uint8_t payload[PEER_REFERENCE_FROM];
+	struct msg_draft draft = {
+	    .topic = bytes_of(topic), .payload = bytes_make(payload, payload_len)};
+
+	return peer_send_draft(&house.peer, &draft);
+}
+
+static void
+a_draft_goes_out_where_it_can_as_it_is(void **state)
+{
+	(void)state;
+	house_attach(&house, SIZE_MAX);
+	enter();
+	assert_true(pass("t", 1));
+	assert_false(pass("t", PEER_REFERENCE_FROM)); /* is sent from where it lies */
+	house.peer.max_packet_out = 7;
+	assert_true(pass("t", 1));
+	assert_false(pass("t", 2));
+	house.peer.max_packet_out = 0;
+	house.peer.aliases_out = 1;
+	assert_false(pass("t", 1));
+	house.peer.version = WIRE_V311; /* has none */
+	assert_true(pass("t", 1));
+	house.peer.was_full = true;
+	assert_false(pass("t", 1));
+	house.peer.was_full = false;
+	leave();
+	assert_got(&house, "30050001740000"
+			   "30050001740000"
+			   "300400017400");
+}
+
+static void
+what_is_passed_on_counts_for_the_limit_of_the_output(void **state)
+{
+	unsigned count = 0;
+
+	(void)state;
+	house_attach(&house, 0);
+	enter();
+	while (pass("t", 1000)) {
+		count++;
+	}
+	assert_true(house.peer.was_full);
+	assert_in_range(count, PEER_OUT_LIMIT / 1100, PEER_OUT_LIMIT / 1000 + 1);
+	leave();
+}
+
 static void
 a_topic_is_left_out_when_its_alias_is_known(void **state)
 {
@@ -351,6 +402,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(a_publish_goes_out_without_its_prefix, begin, end),
+	    cmocka_unit_test_setup_teardown(
+		what_is_passed_on_counts_for_the_limit_of_the_output, begin, end),
+	    cmocka_unit_test_setup_teardown(a_draft_goes_out_where_it_can_as_it_is, begin, end),
 	    cmocka_unit_test_setup_teardown(
 		a_topic_is_left_out_when_its_alias_is_known, begin, end),
 	    cmocka_unit_test_setup_teardown(

@@ -3,7 +3,7 @@
 #include "unit/route/route_office.h"
 
 static struct office office;
-static struct client publisher, near, far;
+static struct client publisher, near, far, third;
 
 static int
 begin(void **state)
@@ -201,6 +201,161 @@ what_a_member_can_not_take_any_more_goes_to_another(void **state)
 	assert_got(&near, "y q1{3} y q1{3} y q1{3} y q1{3}");
 }
 
+/* --- without a message --- */
+
+static bool passes;
+
+static bool
+on_pass(struct session_sink *sink, const struct msg_draft *draft)
+{
+	struct client *client = (struct client *)(void *)sink;
+
+	if (passes) {
+		buf_append_bytes(&client->said, draft->topic);
+		buf_append_byte(&client->said, '=');
+		buf_append_bytes(&client->said, draft->payload);
+	}
+	return passes;
+}
+
+static uint8_t
+publish_draft(struct client *from, struct msg_draft draft)
+{
+	struct route_publication publication = publication_of(from, "a", "x", draft.qos);
+
+	publication.draft.flags = draft.flags;
+	publication.draft.expiry_s = draft.expiry_s;
+	if (draft.props.len != 0) {
+		publication.draft.props = draft.props;
+	}
+	sim_enter(office.workers[from->at]);
+	publication.draft.born_mono_ms = context_current->mono_ms;
+	assert_int_equal(route_publish(office.desks[from->at], &publication), ROUTE_DONE);
+	msg_draft_fini(&publication.draft);
+	sim_leave();
+	office_settle(&office);
+	return publication.reason;
+}
+
+/* What only one session of this worker gets at QoS 0, as it is. */
+static void
+a_draft_is_passed_on_where_nothing_else_is_to_be_done(void **state)
+{
+	static struct session_sink_ops ops;
+
+	(void)state;
+	ops = office_ops;
+	ops.pass = on_pass;
+	passes = true;
+	near.sink.ops = &ops;
+	far.sink.ops = &ops;
+	office_subscribe(&office, &near, "a", 1, 0);
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "a=x");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 1}), 0);
+	assert_got(&near, "x q1");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.flags = MSG_RETAIN}), 0);
+	assert_got(&near, "x q0");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.flags = MSG_WILL}), 0);
+	assert_got(&near, "x q0");
+	assert_int_equal(
+	    publish_draft(&publisher, (struct msg_draft){.flags = MSG_EXPIRES, .expiry_s = 9}), 0);
+	assert_got(&near, "x q0");
+	assert_int_equal(
+	    publish_draft(&publisher, (struct msg_draft){.props = BYTES_LITERAL("\x01\x01")}), 0);
+	assert_got(&near, "x q0");
+	passes = false; /* its output cannot */
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0");
+	passes = true;
+	office_subscribe(&office, &near, "a", 0, 0);
+	office_settle(&office);
+	assert_got(&near, "x q0,ret");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 2}), 0);
+	assert_got(&near, "a=x");
+	/* Another worker's. */
+	assert_int_equal(publish_draft(&far, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0");
+	/* Two get it. */
+	office_subscribe(&office, &far, "a", 0, 0);
+	office_settle(&office);
+	assert_got(&far, "x q0,ret");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0");
+	assert_got(&far, "x q0");
+}
+
+/* By another filter, or as a group. */
+static void
+a_draft_is_not_passed_on_where_others_get_it(void **state)
+{
+	static struct session_sink_ops ops;
+
+	(void)state;
+	ops = office_ops;
+	ops.pass = on_pass;
+	passes = true;
+	near.sink.ops = publisher.sink.ops = far.sink.ops = &ops;
+	/* Publisher's place is far's of the other worker. */
+	office_subscribe(&office, &publisher, "a", 0, 0);
+	assert_int_equal(publish_draft(&far, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&publisher, "x q0");
+	assert_got(&far, "");
+	office_subscribe(&office, &near, "a", 0, 0);
+	office_subscribe(&office, &publisher, "#", 0, 0);
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0");
+	assert_got(&publisher, "x q0");
+	office_connect(&office, &third, 0, "third", 0);
+	office_subscribe(&office, &third, "$share/g/b", 0, 0);
+	office_subscribe(&office, &near, "b", 0, 0);
+	office_leave(&office, &publisher);
+	assert_int_equal(office_publish(&office, &far, "b", "y", 0), 0);
+	office_settle(&office);
+	assert_got(&near, "y q0");
+	assert_got(&third, "y q0");
+	assert_int_equal(office_publish(&office, &near, "b", "y", 0), 0);
+	office_settle(&office);
+	assert_got(&near, "y q0");
+	assert_got(&third, "y q0");
+	client_fini(&third);
+}
+
+static void
+a_draft_is_not_passed_on_against_the_subscription(void **state)
+{
+	static struct session_sink_ops ops;
+
+	(void)state;
+	ops = office_ops;
+	ops.pass = on_pass;
+	passes = true;
+	near.sink.ops = publisher.sink.ops = &ops;
+	office_subscribe(&office, &near, "a", 0, 7); /* has an identifier */
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0{7}");
+	office_subscribe_as(&office, &near, "a", (struct session_subscribe){.no_local = true});
+	assert_int_equal(publish_draft(&near, (struct msg_draft){.qos = 0}), 0x10);
+	assert_got(&near, "");
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "x q0");
+	/* What waits goes first. */
+	office_subscribe(&office, &near, "a", 0, 0);
+	near.sink.has_room = false;
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "");
+	near.sink.has_room = true;
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
+	assert_got(&near, "");
+	sim_enter(office.workers[0]);
+	session_has_room(near.session);
+	sim_leave();
+	office_settle(&office);
+	assert_got(&near, "x q0 x q0");
+	office_leave(&office, &near);
+	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0x10);
+}
+
 int
 main(void)
 {
@@ -211,6 +366,12 @@ main(void)
 	    cmocka_unit_test_setup_teardown(
 		retain_stays_for_those_who_want_it_as_published, begin, end),
 	    cmocka_unit_test_setup_teardown(a_group_is_one_delivery_beside_the_others, begin, end),
+	    cmocka_unit_test_setup_teardown(
+		a_draft_is_passed_on_where_nothing_else_is_to_be_done, begin, end),
+	    cmocka_unit_test_setup_teardown(
+		a_draft_is_not_passed_on_where_others_get_it, begin, end),
+	    cmocka_unit_test_setup_teardown(
+		a_draft_is_not_passed_on_against_the_subscription, begin, end),
 	    cmocka_unit_test_setup_teardown(batches_keep_the_order_of_a_publisher, begin, end),
 	    cmocka_unit_test_setup_teardown(a_full_mailbox_is_told_of, begin, end),
 	    cmocka_unit_test_setup_teardown(
