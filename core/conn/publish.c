@@ -174,6 +174,7 @@ fill(struct conn *conn, const struct wire_publish *packet, struct bytes topic,
 {
 	struct msg_draft *draft = &publication->draft;
 
+	route_publication_init(publication);
 	msg_draft_of_publish(draft, packet);
 	draft->topic = topic;
 	draft->client_id = msg_client_id_of(conn->client);
@@ -209,8 +210,12 @@ acknowledge(
 		peer_ack(&conn->peer, WIRE_PUBREC, packet_id, reason,
 		    publication->mode == ROUTE_COMMIT ? ticket : 0);
 	}
-	conn_stop_for_credit(conn, publication->worker_over);
-	conn_stop_if_owing(conn);
+	if (publication->worker_over != 0) {
+		conn_stop_for_credit(conn, publication->worker_over);
+	}
+	if (qos != 0) {
+		conn_stop_if_owing(conn);
+	}
 }
 
 /* --- PUBLISH --- */
@@ -274,7 +279,7 @@ must_wait(const struct conn *conn, uint8_t qos)
 void
 conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 {
-	struct route_publication publication = {0};
+	struct route_publication publication;
 	struct bytes topic;
 	uint8_t refusal;
 
@@ -285,7 +290,7 @@ conn_on_publish(struct conn *conn, const struct wire_publish *packet)
 		return;
 	}
 	conn_stop_for_rate(conn, packet->payload.len + topic.len);
-	topic = conn_full_topic(conn, topic);
+	topic = conn->prefix_len != 0 ? conn_full_topic(conn, topic) : topic;
 	refusal = judge_topic(conn, topic);
 	if (refusal != WIRE_REASON_SUCCESS) {
 		conn_refuse_publish(conn, packet, refusal);

@@ -53,7 +53,7 @@ free_scraps(struct msg_draft *draft)
 }
 
 void
-msg_draft_fini(struct msg_draft *draft)
+msg_draft_free(struct msg_draft *draft)
 {
 	free_scraps(draft);
 	/* Who was asked about it may still read it, though nobody waits for the answer. */

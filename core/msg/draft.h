@@ -41,9 +41,17 @@ struct msg_draft {
 void msg_draft_of_publish(struct msg_draft *draft, const struct wire_publish *publish);
 void msg_draft_of_will(struct msg_draft *draft, const struct wire_will *will);
 
+void msg_draft_free(struct msg_draft *draft);
+
 /* Frees what the draft owns. After msg_seal there is nothing left to free; calling it then does no
  * harm. */
-void msg_draft_fini(struct msg_draft *draft);
+static inline void
+msg_draft_fini(struct msg_draft *draft)
+{
+	if (draft->scraps != NULL || draft->copy != NULL) {
+		msg_draft_free(draft);
+	}
+}
 
 /*
  * Replacing a value by a copy of the given one. 0; or ERR_NOMEM, or ERR_LIMIT above what MQTT can

@@ -35,6 +35,7 @@ struct memo_place {
 };
 
 struct route_memo {
+	const struct memo_entry *last; /* that was found; NULL: none */
 	struct memo_place places[MEMO_PLACES];
 };
 
@@ -63,7 +64,14 @@ hash_topic(struct bytes topic)
 	return hash ^ hash >> 29;
 }
 
-static void
+static bool
+fits(const struct memo_entry *entry, struct bytes topic, uint64_t version)
+{
+	return entry != NULL && entry->version == version &&
+	       bytes_equal(bytes_make(entry->topic, entry->topic_len), topic);
+}
+
+static inline void
 show(struct route_desk *desk, const struct memo_entry *entry)
 {
 	const struct topic_subscriber *at = entry->subscribers;
@@ -106,6 +114,22 @@ keep(struct route_desk *desk, struct memo_entry *entry, struct bytes topic, uint
 	memcpy(entry->topic, topic.data, topic.len);
 }
 
+/* From the tree; what came here twice is kept. */
+static void
+learn(struct route_desk *desk, struct memo_place *place, uint64_t hash, struct bytes topic,
+    uint64_t version)
+{
+	route_tree_match(desk, topic);
+	if (place->hash != hash) {
+		place->hash = hash;
+	} else if (is_small(desk)) {
+		if (place->entry == NULL) {
+			place->entry = mem_zalloc(sizeof(*place->entry));
+		}
+		keep(desk, place->entry, topic, version);
+	}
+}
+
 void
 route_memo_match(struct route_desk *desk, struct bytes topic)
 {
@@ -121,22 +145,17 @@ route_memo_match(struct route_desk *desk, struct bytes topic)
 	if (desk->memo == NULL) {
 		desk->memo = mem_zalloc(sizeof(*desk->memo));
 	}
-	hash = hash_topic(topic);
-	place = &desk->memo->places[hash % MEMO_PLACES];
-	if (place->hash == hash && place->entry != NULL && place->entry->version == version &&
-	    bytes_equal(bytes_make(place->entry->topic, place->entry->topic_len), topic)) {
-		show(desk, place->entry);
-		return;
-	}
-	route_tree_match(desk, topic);
-	if (place->hash != hash) {
-		place->hash = hash;
-	} else if (is_small(desk)) {
-		if (place->entry == NULL) {
-			place->entry = mem_zalloc(sizeof(*place->entry));
+	/* Who publishes mostly says the same as before. */
+	if (!fits(desk->memo->last, topic, version)) {
+		hash = hash_topic(topic);
+		place = &desk->memo->places[hash % MEMO_PLACES];
+		if (place->hash != hash || !fits(place->entry, topic, version)) {
+			learn(desk, place, hash, topic, version);
+			return;
 		}
-		keep(desk, place->entry, topic, version);
+		desk->memo->last = place->entry;
 	}
+	show(desk, desk->memo->last);
 }
 
 void
