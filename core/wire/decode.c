@@ -7,6 +7,7 @@
 #include "wire/decode.h"
 
 #include "wire/props.h"
+#include "wire/quick.h"
 #include "wire/reader.h"
 #include "wire/topic_name.h"
 
@@ -48,19 +49,12 @@ read_packet_id(struct wire_reader *reader)
 }
 
 static void
-no_props(struct wire_props *props)
-{
-	props->block = (struct bytes){NULL, 0};
-	props->present = 0;
-}
-
-static void
 read_props(const struct scope *scope, struct wire_reader *reader, struct wire_props *props)
 {
 	if (scope->version == WIRE_V5) {
 		wire_props_decode(reader, (int)scope->type, scope->sender, props);
 	} else {
-		no_props(props);
+		wire_props_clear(props);
 	}
 }
 
@@ -166,7 +160,7 @@ read_will(struct wire_reader *reader, struct wire_connect *connect)
 {
 	struct wire_will *will = &connect->will;
 
-	no_props(&will->props);
+	wire_props_clear(&will->props);
 	if (!connect->has_will) {
 		will->topic = will->payload = (struct bytes){NULL, 0};
 		return;
@@ -217,7 +211,7 @@ decode_connect(const struct scope *scope, struct wire_reader *reader, struct wir
 	read_protocol(reader, connect);
 	read_connect_flags(reader, connect);
 	connect->keep_alive = wire_read_u16(reader);
-	no_props(&connect->props);
+	wire_props_clear(&connect->props);
 	if (connect->version == WIRE_V5) {
 		wire_props_decode(reader, WIRE_CONNECT, WIRE_CLIENT, &connect->props);
 		if (wire_props_has(&connect->props, WIRE_AUTHENTICATION_DATA) &&
@@ -287,7 +281,7 @@ read_reason_and_props(const struct scope *scope, struct wire_reader *reader, uin
     struct wire_props *props)
 {
 	*reason = WIRE_REASON_SUCCESS;
-	no_props(props);
+	wire_props_clear(props);
 	if (scope->version != WIRE_V5 || at_end(reader)) {
 		return;
 	}
@@ -421,7 +415,7 @@ decode_auth(const struct scope *scope, struct wire_reader *reader, struct wire_p
 	if (at_end(reader)) {
 		/* The short form: success without properties, which only the server can say. */
 		auth->reason = WIRE_REASON_SUCCESS;
-		no_props(&auth->props);
+		wire_props_clear(&auth->props);
 		check_reason(scope, reader, auth->reason);
 		return;
 	}
@@ -519,49 +513,9 @@ decode_body(const struct scope *scope, struct wire_reader *reader, struct wire_p
 					  : (struct wire_outcome){.status = WIRE_DONE};
 }
 
-/* --- what comes most --- */
-
-/* An acknowledgement of four bytes without a fault. */
-static bool
-decode_short_ack(
-    const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out)
-{
-	enum { SIZE = 4 };
-	uint16_t id;
-
-	if (input.len < SIZE || input.data[1] != SIZE - 2 || decoder->version == 0 ||
-	    (decoder->max_packet_size != 0 && decoder->max_packet_size < SIZE)) {
-		return false;
-	}
-	switch (input.data[0]) {
-	case WIRE_PUBACK << 4:
-	case WIRE_PUBREC << 4:
-	case WIRE_PUBREL << 4 | 2:
-	case WIRE_PUBCOMP << 4:
-		break;
-	default:
-		return false;
-	}
-	id = (uint16_t)(input.data[2] << 8 | input.data[3]);
-	if (id == 0) {
-		return false;
-	}
-	packet_out->type = input.data[0] >> 4;
-	packet_out->ack.packet_id = id;
-	packet_out->ack.reason = WIRE_REASON_SUCCESS;
-	no_props(&packet_out->ack.props);
-	return true;
-}
-
-/* A first byte that either side may send in any version, after CONNECT. */
-static bool
-is_sound_publish(uint8_t first, uint8_t version)
-{
-	return version != 0 && first >> 4 == WIRE_PUBLISH && (first & 6) != 6 && (first & 0xe) != 8;
-}
-
 struct wire_outcome
-wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out)
+wire_decode_fully(
+    const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out)
 {
 	struct wire_outcome outcome = {.status = WIRE_MORE};
 	struct wire_reader reader = wire_reader_of(input);
@@ -570,9 +524,6 @@ wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_
 	    .sender = decoder->receiver == WIRE_SERVER ? WIRE_CLIENT : WIRE_SERVER};
 	uint32_t length = 0, size;
 
-	if (decode_short_ack(decoder, input, packet_out)) {
-		return (struct wire_outcome){.status = WIRE_DONE, .size = 4};
-	}
 	packet_out->type = 0;
 	if (input.len == 0) {
 		return outcome;
@@ -586,11 +537,9 @@ wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_
 		packet_out->connect.version = packet_out->connect.level = 0;
 		packet_out->connect.is_mqtt = packet_out->connect.bridge = false;
 	}
-	if (!is_sound_publish(*input.data, decoder->version)) {
-		check_first_byte(&scope, &reader);
-		if (wire_reader_failed(&reader)) {
-			return refused(&reader);
-		}
+	check_first_byte(&scope, &reader);
+	if (wire_reader_failed(&reader)) {
+		return refused(&reader);
 	}
 	reader.at++;
 	if (!read_remaining_length(&reader, &length)) {
@@ -616,4 +565,13 @@ wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_
 	}
 	outcome.size = size;
 	return outcome;
+}
+
+struct wire_outcome
+wire_decode(const struct wire_decoder *decoder, struct bytes input, struct wire_packet *packet_out)
+{
+	uint32_t size = wire_decode_quick(decoder, input, packet_out);
+
+	return size != 0 ? (struct wire_outcome){.status = WIRE_DONE, .size = size}
+			 : wire_decode_fully(decoder, input, packet_out);
 }

@@ -87,6 +87,14 @@ void wire_props_check(
  * after all. */
 bool wire_props_index(struct wire_props *props, struct bytes block);
 
+/* Makes it the empty block. */
+static inline void
+wire_props_clear(struct wire_props *props)
+{
+	props->block = (struct bytes){NULL, 0};
+	props->present = 0;
+}
+
 static inline bool
 wire_props_has(const struct wire_props *props, enum wire_prop id)
 {
