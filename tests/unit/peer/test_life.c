@@ -112,6 +112,44 @@ a_draft_goes_out_where_it_can_as_it_is(void **state)
 			   "300400017400");
 }
 
+/* Little stands in a small chunk, more in a large one, of which some may be out already. */
+static void
+an_output_that_grows_is_one_piece(void **state)
+{
+	(void)state;
+	house_attach(&house, 100);
+	enter();
+	assert_true(pass("t", 200));
+	leave();
+	assert_int_equal(mem_pipe_output(house.far).len, 100);
+	enter();
+	assert_int_equal(house.peer.out.first->cap, PEER_SMALL_SIZE);
+	assert_true(pass("u", 1000));
+	assert_ptr_equal(house.peer.out.first, house.peer.out.first->last);
+	assert_int_equal(house.peer.out.first->cap, PEER_CHUNK_SIZE);
+	assert_int_equal(peer_out_len(&house.peer.out), 207 - 100 + 1007);
+	leave();
+	mem_pipe_set_room(house.far, SIZE_MAX);
+	house_settle(&house);
+	assert_int_equal(mem_pipe_output(house.far).len, 207 + 1007);
+	assert_memory_equal(
+	    mem_pipe_output(house.far).data + 200, "\0\0\0\0\0\0\0\x30\xec\x07\0\1u\0", 14);
+	house_take(&house, 207 + 1007);
+	/* What would not fit goes into a second one. */
+	mem_pipe_set_room(house.far, 0);
+	enter();
+	assert_true(pass("t", 400));
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(offer("t", 1500, 0), SESSION_TAKEN);
+	}
+	assert_ptr_not_equal(house.peer.out.first, house.peer.out.first->last);
+	leave();
+	mem_pipe_set_room(house.far, SIZE_MAX);
+	house_settle(&house);
+	assert_int_equal(mem_pipe_output(house.far).len, 407 + 6 * 1507);
+	house_take(&house, 407 + 6 * 1507);
+}
+
 static void
 what_is_passed_on_counts_for_the_limit_of_the_output(void **state)
 {
@@ -404,6 +442,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(a_publish_goes_out_without_its_prefix, begin, end),
 	    cmocka_unit_test_setup_teardown(
 		what_is_passed_on_counts_for_the_limit_of_the_output, begin, end),
+	    cmocka_unit_test_setup_teardown(an_output_that_grows_is_one_piece, begin, end),
 	    cmocka_unit_test_setup_teardown(a_draft_goes_out_where_it_can_as_it_is, begin, end),
 	    cmocka_unit_test_setup_teardown(
 		a_topic_is_left_out_when_its_alias_is_known, begin, end),
