@@ -132,6 +132,7 @@ an_output_that_grows_is_one_piece(void **state)
 	mem_pipe_set_room(house.far, SIZE_MAX);
 	house_settle(&house);
 	assert_int_equal(mem_pipe_output(house.far).len, 207 + 1007);
+	assert_int_equal(mem_pipe_output(house.far).data[100], 0); /* no head again */
 	assert_memory_equal(
 	    mem_pipe_output(house.far).data + 200, "\0\0\0\0\0\0\0\x30\xec\x07\0\1u\0", 14);
 	house_take(&house, 207 + 1007);
