@@ -6,7 +6,7 @@
 
 LOAD: the folder of mqload and floor. Each broker has CPU 0, the generator CPU 1; a round goes once round the brokers,
 so that what else happens on the machine hits all of them. Prints a report in Markdown: medians, with least and most in
-brackets, the ratio to floor, and whether the target is met. --short: three rounds of half a second and smaller numbers,
+brackets, the ratio to floor, and whether the target is met. --short: two rounds of half a second and smaller numbers,
 under three minutes. --lines: one line of JSON about this run is added to FILE, so that runs can be compared.
 
 What is lost, refused or closed, and what was asked and did not come, is told below the table: a figure from such a run
@@ -358,7 +358,7 @@ def main():
     for name in options.only or []:
         if name not in names:
             parser.error(f"no row is called {name}; --list names them")
-    options.rounds = options.rounds or (3 if options.short else 5)
+    options.rounds = options.rounds or (2 if options.short else 5)
     options.secs = options.secs or (0.5 if options.short else 2)
     options.memory_rounds = 1 if options.short else options.rounds
     wanted = options.only or names
