@@ -50,8 +50,8 @@ decode_plain_publish(
 {
 	struct wire_publish *publish = &packet_out->publish;
 	bool has_props = decoder->version == WIRE_V5, has_id;
-	const uint8_t *at = input.data + 2;
 	uint32_t length, size, head;
+	const uint8_t *at;
 	uint8_t first;
 
 	if (input.len < 3) {
@@ -63,6 +63,7 @@ decode_plain_publish(
 		return 0;
 	}
 	length = input.data[1];
+	at = input.data + 2;
 	if (length >= 0x80) {
 		if (*at == 0 || *at >= 0x80) {
 			return 0;
