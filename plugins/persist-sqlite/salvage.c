@@ -83,7 +83,7 @@ copy_row(struct salvage *salvage, sqlite3_stmt *from, sqlite3_stmt *into, int co
 }
 
 /* One direction, from `after` on (tables by number). Returns true when it came to the end; *last is
- * the number of the last row. */
+ * the number of the last row. Numbers rise, or it is damage. */
 static bool
 copy_range(struct salvage *salvage, const struct table *table, sqlite3_stmt *into, bool backwards,
     sqlite3_int64 after, sqlite3_int64 *last)
@@ -112,7 +112,13 @@ copy_range(struct salvage *salvage, const struct table *table, sqlite3_stmt *int
 	while (code == SQLITE_OK || code == SQLITE_ROW) {
 		code = sqlite3_step(from);
 		if (code == SQLITE_ROW) {
-			*last = sqlite3_column_int64(from, 0);
+			sqlite3_int64 number = sqlite3_column_int64(from, 0);
+
+			if (table->key != NULL && number <= *last) {
+				code = SQLITE_CORRUPT;
+				break;
+			}
+			*last = number;
 			copy_row(salvage, from, into, table->count);
 			if (salvage->failed) {
 				break;
@@ -136,12 +142,16 @@ is_readable(struct salvage *salvage, const struct table *table, sqlite3_int64 af
 	    table->name, table->key, (int64_t)after, table->key);
 	code = sqlite3_prepare_v2(salvage->old, sql, -1, &from, NULL);
 	code = code == SQLITE_OK ? sqlite3_step(from) : code;
+	if (code == SQLITE_ROW && sqlite3_column_int64(from, 0) <= after) {
+		code = SQLITE_CORRUPT;
+	}
 	(void)sqlite3_finalize(from);
 	return code == SQLITE_ROW || code == SQLITE_DONE;
 }
 
 /* Behind *after nothing can be read: by growing steps to where something can, then by halves back
- * to the least such number. False: there is none. */
+ * to the end of that damage (if there are several close together, of one of them). False: there is
+ * none. */
 static bool
 find_readable(struct salvage *salvage, const struct table *table, sqlite3_int64 *after)
 {
