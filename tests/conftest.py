@@ -118,9 +118,8 @@ def need(program):
 class Broker:
     """A running broker: its ports, its log, and the clients that tests opened to it."""
 
-    def __init__(self, folder, config, program, args=(), expected_errors=None, env=None, ready=True):
+    def __init__(self, folder, config, program, args=(), expected_errors=None, env=None):
         self.env = env or {}
-        self.ready = ready
         self.args = [str(one) for one in args]
         self.expected_errors = expected_errors
         self.folder = pathlib.Path(folder)
@@ -135,8 +134,7 @@ class Broker:
         self.start()
 
     def start(self):
-        """Starts it, anew if it was stopped, and waits until it is ready, or (not `ready`) accepts; takes another
-        port if somebody was faster."""
+        """Starts it, anew if it was stopped, and waits until it is ready; takes another port if somebody was faster."""
         need(self.program)
         self.run.mkdir(mode=0o700, exist_ok=True)
         for attempt in range(5):
@@ -147,7 +145,7 @@ class Broker:
                 self.process = subprocess.Popen([self.program, "-c", str(self.config_file), *self.args],
                                                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder,
                                                 env={**environment(), "NOTIFY_SOCKET": name, **self.env})
-                if self._is_ready(told) if self.ready else self._accepts():
+                if self._is_ready(told):
                     return
             if self.process.returncode != 3 or attempt == 4:
                 raise AssertionError(f"{self.program} exited with {self.process.returncode}:\n"
@@ -186,28 +184,6 @@ class Broker:
                 self.process.wait()
                 raise AssertionError(f"not ready within {START_SECONDS} s:\n{self.log()}")
         return False
-
-    def _accepts(self):
-        """Waits until all ports accept; False if the process has ended."""
-        deadline = time.monotonic() + START_SECONDS
-        waiting = list(self.ports.values())
-        while waiting:
-            try:
-                socket.create_connection(("127.0.0.1", waiting[0]), 1).close()
-                waiting.pop(0)
-                continue
-            except OSError:
-                pass
-            try:
-                self.process.wait(0.02)
-                return False
-            except subprocess.TimeoutExpired:
-                pass
-            if time.monotonic() > deadline:
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError(f"no port within {START_SECONDS} s:\n{self.log()}")
-        return True
 
     # clients
 
@@ -321,15 +297,14 @@ def broker(module_broker):
 
 @pytest.fixture
 def run_broker(request, tmp_path):
-    """run_broker(config={}, test=False, args=(), expected_errors=None, env={}, ready=True): a broker for this test
-    alone. args go to the program; lines of level error that match expected_errors are no failure; ready=False: it
-    may be used as soon as its ports accept, before its plugins serve."""
+    """run_broker(config={}, test=False, args=(), expected_errors=None, env={}): a broker for this test alone.
+    args go to the program; lines of level error that match expected_errors are no failure."""
     started = []
 
-    def run(config=None, test=False, args=(), expected_errors=None, env=None, ready=True):
+    def run(config=None, test=False, args=(), expected_errors=None, env=None):
         statements.program(request, "avocet-test" if test else "avocet")
         running = Broker(tmp_path / f"broker{len(started)}", config or {}, TEST_BIN if test else BIN,
-                         args, expected_errors, env, ready)
+                         args, expected_errors, env)
         started.append(running)
         return running
 

@@ -152,7 +152,6 @@ def test_the_life_of_a_user(plugin_dir, tmp_path, run_broker):
         client.close()
         return reason
 
-    wait_until(lambda: "is ready" in broker.log())
     assert gets("alice", b"wonder") == 0
     assert gets("bob", b"builder") == 0 and gets("alice", b"land") != 0
     assert add("passwd", users, "alice", text="glass\n").returncode == 0

@@ -22,7 +22,6 @@ CONFIG = {"limits": {"auth_delay": 0}}
 def own(run_broker):
     broker = run_broker(config=CONFIG)
     broker.socket = str(broker.run / "control.sock")
-    wait_until(lambda: "is ready" in broker.log())
     return broker
 
 

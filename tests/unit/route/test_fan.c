@@ -218,6 +218,13 @@ on_pass(struct session_sink *sink, const struct msg_draft *draft)
 	return passes;
 }
 
+static const struct session_sink_ops passing_ops = {.offer = office_offer,
+    .pass = on_pass,
+    .pubrel = office_pubrel,
+    .received = office_received,
+    .opened = office_opened,
+    .ended = office_ended};
+
 static uint8_t
 publish_draft(struct client *from, struct msg_draft draft)
 {
@@ -241,14 +248,10 @@ publish_draft(struct client *from, struct msg_draft draft)
 static void
 a_draft_is_passed_on_where_nothing_else_is_to_be_done(void **state)
 {
-	static struct session_sink_ops ops;
-
 	(void)state;
-	ops = office_ops;
-	ops.pass = on_pass;
 	passes = true;
-	near.sink.ops = &ops;
-	far.sink.ops = &ops;
+	near.sink.ops = &passing_ops;
+	far.sink.ops = &passing_ops;
 	office_subscribe(&office, &near, "a", 1, 0);
 	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
 	assert_got(&near, "a=x");
@@ -289,13 +292,9 @@ a_draft_is_passed_on_where_nothing_else_is_to_be_done(void **state)
 static void
 a_draft_is_not_passed_on_where_others_get_it(void **state)
 {
-	static struct session_sink_ops ops;
-
 	(void)state;
-	ops = office_ops;
-	ops.pass = on_pass;
 	passes = true;
-	near.sink.ops = publisher.sink.ops = far.sink.ops = &ops;
+	near.sink.ops = publisher.sink.ops = far.sink.ops = &passing_ops;
 	/* Publisher's place is far's of the other worker. */
 	office_subscribe(&office, &publisher, "a", 0, 0);
 	assert_int_equal(publish_draft(&far, (struct msg_draft){.qos = 0}), 0);
@@ -324,13 +323,9 @@ a_draft_is_not_passed_on_where_others_get_it(void **state)
 static void
 a_draft_is_not_passed_on_against_the_subscription(void **state)
 {
-	static struct session_sink_ops ops;
-
 	(void)state;
-	ops = office_ops;
-	ops.pass = on_pass;
 	passes = true;
-	near.sink.ops = publisher.sink.ops = &ops;
+	near.sink.ops = publisher.sink.ops = &passing_ops;
 	office_subscribe(&office, &near, "a", 0, 7); /* has an identifier */
 	assert_int_equal(publish_draft(&publisher, (struct msg_draft){.qos = 0}), 0);
 	assert_got(&near, "x q0{7}");
