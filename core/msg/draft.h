@@ -41,6 +41,7 @@ struct msg_draft {
 void msg_draft_of_publish(struct msg_draft *draft, const struct wire_publish *publish);
 void msg_draft_of_will(struct msg_draft *draft, const struct wire_will *will);
 
+/* For msg_draft_fini, where there is something to free. */
 void msg_draft_free(struct msg_draft *draft);
 
 /* Frees what the draft owns. After msg_seal there is nothing left to free; calling it then does no
